@@ -1,0 +1,213 @@
+//! What a replica is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use engines::EngineId;
+use snapshots::Release;
+
+use crate::design::Design;
+use crate::error::ReplicaError;
+use crate::raft_log;
+use crate::transport::CLIENT_ID_MIN;
+
+/// Everything a replica needs to know. Two replicas of a cluster differ in `id` and `directory`, and may differ
+/// in `engine`, `release` and the options; `peers` must be the same.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// The replica's id, from 1 to below [`CLIENT_ID_MIN`].
+    pub id: u64,
+    /// The ids of all replicas of the cluster, this one included. Fixed for the life of the cluster.
+    pub peers: Vec<u64>,
+    /// The storage engine.
+    pub engine: EngineId,
+    /// The release whose abilities the replica has. Release 1 knows sled and bare streams only.
+    pub release: Release,
+    /// Where the replica keeps everything; created if missing. No other replica may use it.
+    pub directory: PathBuf,
+    /// The choices in the protocols.
+    pub design: Design,
+    /// What to do when the data directory belongs to another engine than `engine`.
+    pub on_engine_change: EngineChange,
+    /// Options of the engine.
+    pub engine_options: engines::Options,
+    /// Options of the raft log.
+    pub raft_log_options: raft_log::Options,
+    /// Intervals and deadlines.
+    pub timing: Timing,
+    /// Sizes and counts.
+    pub limits: Limits,
+}
+
+impl ReplicaConfig {
+    /// A configuration with the baseline design and default options.
+    pub fn new(id: u64, peers: Vec<u64>, engine: EngineId, directory: impl Into<PathBuf>) -> ReplicaConfig {
+        ReplicaConfig {
+            id,
+            peers,
+            engine,
+            release: Release::Two,
+            directory: directory.into(),
+            design: Design::default(),
+            on_engine_change: EngineChange::default(),
+            engine_options: engines::Options::default(),
+            raft_log_options: raft_log::Options::default(),
+            timing: Timing::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// # Errors
+    /// `Configuration`, naming the field that cannot be meant so.
+    pub fn check(&self) -> Result<(), ReplicaError> {
+        let mut ids = self.peers.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        let complaint = if ids.len() != self.peers.len() {
+            "`peers` names a replica twice"
+        } else if ids.iter().any(|id| *id == 0 || *id >= CLIENT_ID_MIN) {
+            "`peers` holds an id that is zero or a client's"
+        } else if !ids.contains(&self.id) {
+            "`peers` does not hold `id`"
+        } else if self.release == Release::One && self.engine != EngineId::Sled {
+            "release 1 knows no engine but sled"
+        } else if self.timing.tick.is_zero() {
+            "`timing.tick` is zero"
+        } else if self.timing.heartbeat_ticks == 0
+            || self.timing.election_ticks <= self.timing.heartbeat_ticks
+        {
+            "`timing.election_ticks` must be above `timing.heartbeat_ticks`, and that above zero"
+        } else if self.limits.stream_chunk_bytes == 0 || self.limits.stream_chunks_per_round == 0 {
+            "`limits.stream_chunk_bytes` or `limits.stream_chunks_per_round` is zero"
+        } else if self.limits.messages_in_flight == 0 || self.limits.inbound_per_round == 0 {
+            "`limits.messages_in_flight` or `limits.inbound_per_round` is zero"
+        } else {
+            return Ok(());
+        };
+        Err(ReplicaError::Configuration(complaint.to_owned()))
+    }
+}
+
+/// What to do with a data directory of another engine than the one that is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChange {
+    /// Refuse to start, with a message that names both engines.
+    #[default]
+    Refuse,
+    /// Convert it: a logical scan fills a fresh directory, which replaces the old one in one step.
+    ConvertInPlace,
+    /// Set it aside and rebuild the state: from the raft log if that goes back to the beginning, else from a
+    /// snapshot of a peer.
+    WipeAndFetch,
+}
+
+/// Intervals and deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The unit of raft's clock. Zero is refused.
+    pub tick: Duration,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// Ticks without a leader before an election; the actual number is drawn between this and twice this.
+    pub election_ticks: usize,
+    /// The most ticks that are made up for at once after the replica was paused or busy, so that the messages
+    /// that waited meanwhile are heard before an election starts. The others are skipped.
+    pub ticks_made_up_max: u32,
+    /// The longest that an applied entry waits for a flush of the engine; zero: a flush after every round.
+    pub flush_interval: Duration,
+    /// How long a client's request may stay undecided before it is answered `Unavailable`.
+    pub request_timeout: Duration,
+    /// How long a leader waits, after the last byte of a snapshot stream, for a sign that it was installed;
+    /// doubled with every failed attempt, up to eight times.
+    pub snapshot_answer_timeout: Duration,
+    /// How long a leader waits after a failed snapshot before it produces the next for the same peer; doubled
+    /// with every further failure, up to eight times.
+    pub snapshot_retry_interval: Duration,
+    /// Ticks after which a replica that waits for a requested snapshot takes log entries again for a while, so
+    /// that acknowledgements which were lost come through.
+    pub snapshot_request_ticks: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            tick: Duration::from_millis(100),
+            heartbeat_ticks: 1,
+            election_ticks: 10,
+            ticks_made_up_max: 3,
+            flush_interval: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(5),
+            snapshot_answer_timeout: Duration::from_secs(5),
+            snapshot_retry_interval: Duration::from_millis(200),
+            snapshot_request_ticks: 20,
+        }
+    }
+}
+
+/// Sizes and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Applied entries after which the engine is flushed, whatever the time.
+    pub flush_entries: u64,
+    /// Entries kept in the raft log behind the last flushed one, for peers that lag a little. A peer that lags
+    /// more needs a snapshot.
+    pub trailing_entries: u64,
+    /// Entries that must have gathered before the raft log is cut.
+    pub compaction_entries: u64,
+    /// A state hash is reported at every applied index that this divides; zero: only after start and install.
+    pub hash_entries: u64,
+    /// Bytes of entries in one raft message; a single entry may be longer.
+    pub message_bytes: u64,
+    /// Raft messages with entries that may be under way to one peer.
+    pub messages_in_flight: usize,
+    /// Bytes of entries that a leader holds uncommitted; beyond that it refuses proposals.
+    pub uncommitted_bytes: u64,
+    /// Messages that are taken before what they caused is carried out, with one fsync for all.
+    pub inbound_per_round: usize,
+    /// Bytes in one piece of a snapshot stream.
+    pub stream_chunk_bytes: usize,
+    /// Pieces of each snapshot stream that are handed to the network before messages are taken again.
+    pub stream_chunks_per_round: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            flush_entries: 256,
+            trailing_entries: 64,
+            compaction_entries: 32,
+            hash_entries: 64,
+            message_bytes: 256 << 10,
+            messages_in_flight: 64,
+            uncommitted_bytes: 32 << 20,
+            inbound_per_round: 1024,
+            stream_chunk_bytes: 16 << 10,
+            stream_chunks_per_round: 16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_meant_so_is_refused() {
+        let good = ReplicaConfig::new(1, vec![1, 2, 3], EngineId::Mem, "nowhere");
+        good.check().unwrap();
+        let complaint = |change: fn(&mut ReplicaConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(complaint(|config| config.id = 4).contains("does not hold `id`"));
+        assert!(complaint(|config| config.peers.push(3)).contains("twice"));
+        assert!(complaint(|config| config.peers.push(0)).contains("zero"));
+        assert!(complaint(|config| config.peers.push(CLIENT_ID_MIN)).contains("client"));
+        assert!(complaint(|config| config.release = Release::One).contains("sled"));
+        assert!(complaint(|config| config.timing.tick = Duration::ZERO).contains("tick"));
+        assert!(complaint(|config| config.timing.election_ticks = 1).contains("election_ticks"));
+        assert!(complaint(|config| config.limits.stream_chunk_bytes = 0).contains("chunk"));
+        assert!(complaint(|config| config.limits.inbound_per_round = 0).contains("inbound"));
+    }
+}

@@ -1,0 +1,379 @@
+//! Every choice in the protocols that somebody might make differently, and has.
+//!
+//! The default of each field is believed right. The other values are known to be wrong: each names where it
+//! happened and which check must catch it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A field of [`Design`], described.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name, in snake case.
+    pub name: &'static str,
+    /// What is chosen.
+    pub doc: &'static str,
+    /// The values, the right one first.
+    pub choices: &'static [Choice],
+}
+
+/// A value of a field, described.
+#[derive(Debug)]
+pub struct Choice {
+    /// Its name, in kebab case.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// `None` for the right value.
+    pub fault: Option<Fault>,
+}
+
+/// What is known about a wrong value.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where it happened in reality.
+    pub source: &'static str,
+    /// The check that must catch it.
+    pub caught_by: &'static str,
+}
+
+/// A field or value that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DesignError {
+    /// There is no such field.
+    #[error("unknown design field `{field}`; the fields are {}", field_names())]
+    UnknownField {
+        /// The name given.
+        field: String,
+    },
+    /// The field has no such value.
+    #[error("unknown value `{value}` of design field `{field}`; its values are {legal}")]
+    UnknownValue {
+        /// The field.
+        field: &'static str,
+        /// The value given.
+        value: String,
+        /// The values it has, separated by commas.
+        legal: String,
+    },
+}
+
+/// Declares the enum of each field and [`Design`] itself, so that a field and its values are written once:
+/// the documentation of a value is also the text that the command line shows.
+macro_rules! design {
+    ($(
+        $(#[doc = $field_doc:literal])+
+        $field:ident: $type:ident {
+            $(#[doc = $right_doc:literal])+
+            $right:ident = $right_name:literal,
+            $(
+                $(#[doc = $wrong_doc:literal])+
+                #[source = $source:literal]
+                #[caught_by = $caught_by:literal]
+                $wrong:ident = $wrong_name:literal,
+            )+
+        }
+    )+) => {
+        $(
+            $(#[doc = $field_doc])+
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+            #[serde(try_from = "String", into = "String")]
+            pub enum $type {
+                $(#[doc = $right_doc])+
+                #[default]
+                $right,
+                $(
+                    $(#[doc = $wrong_doc])+
+                    #[doc = concat!("\n\nSeen in: ", $source, ". Caught by: ", $caught_by, ".")]
+                    $wrong,
+                )+
+            }
+
+            impl $type {
+                /// The name of the value, in kebab case.
+                pub fn name(self) -> &'static str {
+                    match self {
+                        $type::$right => $right_name,
+                        $($type::$wrong => $wrong_name,)+
+                    }
+                }
+            }
+
+            impl FromStr for $type {
+                type Err = DesignError;
+
+                fn from_str(value: &str) -> Result<$type, DesignError> {
+                    match value {
+                        $right_name => Ok($type::$right),
+                        $($wrong_name => Ok($type::$wrong),)+
+                        _ => Err(DesignError::UnknownValue {
+                            field: stringify!($field),
+                            value: value.to_owned(),
+                            legal: [$right_name, $($wrong_name),+].join(", "),
+                        }),
+                    }
+                }
+            }
+
+            impl TryFrom<String> for $type {
+                type Error = DesignError;
+
+                fn try_from(value: String) -> Result<$type, DesignError> {
+                    value.parse()
+                }
+            }
+
+            impl From<$type> for String {
+                fn from(value: $type) -> String {
+                    value.name().to_owned()
+                }
+            }
+
+            impl fmt::Display for $type {
+                fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    formatter.write_str(self.name())
+                }
+            }
+        )+
+
+        /// One value for each choice. The default is the baseline, believed right.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Design {
+            $(
+                $(#[doc = $field_doc])+
+                pub $field: $type,
+            )+
+        }
+
+        impl Design {
+            /// Sets a field by name.
+            ///
+            /// # Errors
+            /// Unknown fields and values, with a list of those that exist; the design is then unchanged.
+            pub fn set(&mut self, field: &str, value: &str) -> Result<(), DesignError> {
+                match field {
+                    $(stringify!($field) => self.$field = value.parse()?,)+
+                    _ => return Err(DesignError::UnknownField { field: field.to_owned() }),
+                }
+                Ok(())
+            }
+
+            /// The value of a field by name.
+            ///
+            /// # Errors
+            /// Unknown fields, with a list of those that exist.
+            pub fn get(&self, field: &str) -> Result<&'static str, DesignError> {
+                match field {
+                    $(stringify!($field) => Ok(self.$field.name()),)+
+                    _ => Err(DesignError::UnknownField { field: field.to_owned() }),
+                }
+            }
+
+            /// Every field with its values, in the order of their declaration.
+            pub fn fields() -> &'static [Field] {
+                const FIELDS: &[Field] = &[$(Field {
+                    name: stringify!($field),
+                    doc: concat!($($field_doc, "\n"),+),
+                    choices: &[
+                        Choice { name: $right_name, doc: concat!($($right_doc, "\n"),+), fault: None },
+                        $(Choice {
+                            name: $wrong_name,
+                            doc: concat!($($wrong_doc, "\n"),+),
+                            fault: Some(Fault { source: $source, caught_by: $caught_by }),
+                        },)+
+                    ],
+                },)+];
+                FIELDS
+            }
+
+            /// The fields that differ from the baseline, as (field, value).
+            pub fn differences(&self) -> Vec<(&'static str, &'static str)> {
+                let baseline = Design::default();
+                let mut differences = Vec::new();
+                $(if self.$field != baseline.$field {
+                    differences.push((stringify!($field), self.$field.name()));
+                })+
+                differences
+            }
+        }
+    };
+}
+
+design! {
+    /// When a vote or an entry is acknowledged. "Updated on stable storage before responding to RPCs" (Ongaro
+    /// and Ousterhout, "In Search of an Understandable Consensus Algorithm", figure 2).
+    persist_before_send: PersistBeforeSend {
+        /// After the fsync of the raft log that holds it.
+        Fsync = "fsync",
+        /// After it was written to the raft log, but before the fsync.
+        #[source = "etcd issue 14370 (a single member acknowledged a write before its own fsync)"]
+        #[caught_by = "durable"]
+        SendFirst = "send-first",
+        /// The raft log is synced only when a segment is full: acknowledged votes and entries stand in the page
+        /// cache until then.
+        #[source = "NATS JetStream 2.12.1, synced every two minutes (nats-server issue 7564; Jepsen, 2025-12-08)"]
+        #[caught_by = "durable"]
+        Lazy = "lazy",
+    }
+
+    /// Whether the directory of the raft log is synced after a segment was created in it. The fsync of a file
+    /// does not make its name durable (fsync(2)).
+    segment_directory_sync: SegmentDirectorySync {
+        /// It is, before anything in the segment counts as durable.
+        Synced = "synced",
+        /// It is not: after a power failure the whole segment may be missing.
+        #[source = "etcd issue 6368 (\"Possible data loss -- fsync parent directories\")"]
+        #[caught_by = "durable"]
+        Skipped = "skipped",
+    }
+
+    /// What the size announced for a snapshot stream counts.
+    wire_size: WireSize {
+        /// Every byte on the wire: header, body and digest.
+        Whole = "whole",
+        /// The body only, so that a receiver that believes it cuts the last bytes off, or refuses good streams.
+        #[source = "hashicorp/raft pull request 651 (followers confused by a snapshot larger than its metadata says)"]
+        #[caught_by = "live"]
+        BodyOnly = "body-only",
+    }
+
+    /// Whether the receiver of a snapshot stream checks its digest before it installs the body.
+    digest: Digest {
+        /// It does.
+        Verified = "verified",
+        /// It does not: damage on the way becomes its state.
+        #[source = "canonical/raft issue 201 (snapshot data without checksum, a corrupt one was loaded)"]
+        #[caught_by = "replicas equal"]
+        Skipped = "skipped",
+    }
+
+    /// What a leader streams to a peer of release 1, which takes whatever comes for a bare stream of sled.
+    release_one_streams: ReleaseOneStreams {
+        /// A bare stream of sled, transcoded where the leader has another engine.
+        Bare = "bare",
+        /// A stream with a header, which that peer cannot read.
+        #[source = "scylladb issue 20299 and nomad issue 20072 (raft snapshot of a newer release sent to an older node)"]
+        #[caught_by = "routing"]
+        Headed = "headed",
+    }
+
+    /// The header of a snapshot stream.
+    header: Header {
+        /// 21 bytes: magic, engine and version.
+        Bytes21 = "bytes-21",
+        /// 17 bytes, without the version: the sender's body begins where the receiver expects a version.
+        #[source = "the notebook of this format, which says 17 bytes in one place and draws 21 in another"]
+        #[caught_by = "live"]
+        Bytes17 = "bytes-17",
+    }
+
+    /// How a linearizable read is served.
+    reads: Reads {
+        /// By ReadIndex: after a quorum has confirmed the leader (Ongaro, "Consensus: Bridging Theory and
+        /// Practice", section 6.4), and after the replica has applied what was committed then.
+        ReadIndex = "read-index",
+        /// From the state of the replica that was asked, which may be behind, or a leader that is none any more.
+        #[source = "etcd issue 741 (\"Consistent reads are not consistent\"), found by Jepsen in 2014"]
+        #[caught_by = "linearizable"]
+        Local = "local",
+    }
+
+    /// How a snapshot that was received replaces the data directory.
+    snapshot_install: SnapshotInstall {
+        /// Its files and directories are synced, then it is renamed into place.
+        SyncThenRename = "sync-then-rename",
+        /// It is renamed into place before its files are synced, so that a power failure leaves the name
+        /// without the content.
+        #[source = "hashicorp/raft issue 229 and consul issue 3362 (snapshot files renamed without fsync)"]
+        #[caught_by = "durable"]
+        RenameThenSync = "rename-then-sync",
+    }
+
+    /// Whether an entry that is handed to the store again after a restart changes it again.
+    apply: Apply {
+        /// It does not: the applied index is written in one batch with the data, and what it covers is skipped.
+        Idempotent = "idempotent",
+        /// It does: the applied index is written apart from the data and later, so that after a restart the
+        /// entries between are applied twice.
+        #[source = "etcd issue 13766 (the data and the consistent index of one entry were persisted apart)"]
+        #[caught_by = "replicas equal"]
+        Repeats = "repeats",
+    }
+}
+
+/// The names of all fields, separated by commas.
+fn field_names() -> String {
+    Design::fields().iter().map(|field| field.name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_every_field_can_be_set_and_read_back() {
+        for field in Design::fields() {
+            for choice in field.choices {
+                let mut design = Design::default();
+                design.set(field.name, choice.name).unwrap();
+                assert_eq!(design.get(field.name).unwrap(), choice.name);
+                let differences =
+                    if choice.fault.is_none() { vec![] } else { vec![(field.name, choice.name)] };
+                assert_eq!(design.differences(), differences);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_value_of_each_field_is_the_default_and_the_only_right_one() {
+        for field in Design::fields() {
+            assert_eq!(Design::default().get(field.name).unwrap(), field.choices[0].name);
+            let right = field.choices.iter().filter(|choice| choice.fault.is_none()).count();
+            assert_eq!(right, 1, "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn names_are_in_their_case_and_every_text_is_there() {
+        for field in Design::fields() {
+            assert!(field.name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'));
+            assert!(!field.doc.trim().is_empty());
+            for choice in field.choices {
+                assert!(
+                    choice.name.chars().all(|letter| letter.is_ascii_lowercase()
+                        || letter.is_ascii_digit()
+                        || letter == '-'),
+                    "{}",
+                    choice.name
+                );
+                assert!(!choice.doc.trim().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_a_list_of_the_legal_ones() {
+        let mut design = Design::default();
+        assert_eq!(
+            design.set("wire_sise", "whole").unwrap_err().to_string(),
+            "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
+             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply"
+        );
+        assert_eq!(
+            design.set("persist_before_send", "sometimes").unwrap_err().to_string(),
+            "unknown value `sometimes` of design field `persist_before_send`; its values are fsync, send-first, lazy"
+        );
+        assert_eq!(design, Design::default());
+    }
+
+    #[test]
+    fn a_design_survives_its_encoding() {
+        let mut design = Design::default();
+        design.set("reads", "local").unwrap();
+        let bytes = crate::wire::encode(&design).unwrap();
+        assert_eq!(crate::wire::decode::<Design>(&bytes).unwrap(), design);
+    }
+}

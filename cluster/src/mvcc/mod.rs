@@ -1,0 +1,381 @@
+//! The key-value store with revisions, as in etcd 3.5, above any storage engine.
+//!
+//! ```text
+//! request ─► check (admission) ─► paths (which branches) ─► transaction (reads, writes) ─► one batch
+//! engine     0x00 "applied-index"     raft index that the store has applied (reserved by `engines`)
+//!            'k'  main sub kind       one record per write: see `layout`
+//!            'm'  name                format, revision, applied term
+//! memory     key ─► generations of revisions (`index`), rebuilt from the 'k' records at start
+//! ```
+//!
+//! Every write makes one new main revision, and inside it one sub-revision per key changed; nothing is written
+//! in place. The records of an entry, the revision and the applied index stand in one batch, so that the engine
+//! shows all of the entry or nothing, and an entry that comes again is recognised and skipped.
+
+mod admission;
+mod error;
+mod index;
+mod layout;
+mod path;
+#[cfg(test)]
+mod reference;
+mod restore;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use engines::{Backend, Batch, EngineId};
+use xxhash_rust::xxh3::Xxh3;
+
+pub use admission::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX, check};
+pub use error::StoreError;
+pub use index::Revision;
+pub use layout::{Record, RecordValue};
+
+use crate::api::{Refusal, Request, Response};
+use crate::design::{Apply, Design};
+use index::KeyIndex;
+use transaction::Transaction;
+
+/// The revision of an empty store.
+pub const EMPTY_REVISION: i64 = 1;
+
+/// What became of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The store had applied it before.
+    Skipped,
+    /// It is applied now. A refusal has changed nothing, but the entry counts as applied.
+    Done(Result<Response, Refusal>),
+}
+
+/// A snapshot body that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The raft index up to which it holds every entry.
+    pub index: u64,
+    /// The term of the entry at that index.
+    pub term: u64,
+}
+
+/// The store. It has one owner, who applies the entries of the raft log in order.
+pub struct Store {
+    backend: Box<dyn Backend>,
+    index: KeyIndex,
+    revision: i64,
+    applied_index: u64,
+    applied_term: u64,
+    /// How the applied index reaches the engine.
+    index_writes: IndexWrites,
+    /// Whether the engine has the format and term as they are; the format is written with the first entry.
+    format_written: bool,
+    /// The first failure of the engine.
+    poison: Option<String>,
+}
+
+/// How the applied index reaches the engine: see [`Apply`].
+#[derive(Clone, Copy, Debug)]
+enum IndexWrites {
+    /// In the batch of the entry.
+    WithData,
+    /// In a batch of its own, for several entries at once.
+    Apart {
+        /// Entries applied since.
+        behind: u64,
+    },
+}
+
+impl IndexWrites {
+    /// Entries for which [`IndexWrites::Apart`] writes one index.
+    const ENTRIES: u64 = 8;
+}
+
+impl Store {
+    /// Rebuilds the store from what `backend` holds, and checks that it makes sense.
+    ///
+    /// # Errors
+    /// `Corrupt` where records or revisions contradict each other: part of what was written is lost. `Engine`.
+    pub fn open(backend: Box<dyn Backend>, design: &Design) -> Result<Store, StoreError> {
+        let restored = restore::restore(backend.as_ref())?;
+        Ok(Store {
+            backend,
+            index: restored.index,
+            revision: restored.revision,
+            applied_index: restored.applied_index,
+            applied_term: restored.applied_term,
+            index_writes: match design.apply {
+                Apply::Idempotent => IndexWrites::WithData,
+                Apply::Repeats => IndexWrites::Apart { behind: 0 },
+            },
+            format_written: restored.format_written,
+            poison: None,
+        })
+    }
+
+    /// Applies the entry at `index` of `term`, which holds `request`. What it writes is visible on return, and
+    /// durable after the next [`Store::flush`].
+    ///
+    /// # Errors
+    /// `Misuse` if an entry before it is missing. `Engine`: the store serves nothing more until reopened.
+    pub fn apply(&mut self, index: u64, term: u64, request: &Request) -> Result<Applied, StoreError> {
+        if !self.is_next(index)? {
+            return Ok(Applied::Skipped);
+        }
+        let (answer, writes) = match self.execute(request)? {
+            Ok((response, writes)) => (Ok(response), writes),
+            Err(refusal) => (Err(refusal), Vec::new()),
+        };
+        self.commit(index, term, writes)?;
+        Ok(Applied::Done(answer))
+    }
+
+    /// Applies an entry that holds no request: the first of a term, a change of the configuration.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn advance(&mut self, index: u64, term: u64) -> Result<(), StoreError> {
+        if self.is_next(index)? { self.commit(index, term, Vec::new()) } else { Ok(()) }
+    }
+
+    /// Answers a request that can change nothing from the state as it is.
+    ///
+    /// # Errors
+    /// `Misuse` for a request that could write; `Engine`.
+    pub fn read(&self, request: &Request) -> Result<Result<Response, Refusal>, StoreError> {
+        self.check_usable()?;
+        if !request.is_read_only() {
+            return Err(StoreError::Misuse("a request that can write is not a read".to_owned()));
+        }
+        Ok(self.execute(request)?.map(|(response, writes)| {
+            assert!(writes.is_empty(), "a read writes nothing");
+            response
+        }))
+    }
+
+    /// The raft index of the last entry applied; zero if there was none.
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    /// The term of the last entry applied; zero if there was none.
+    pub fn applied_term(&self) -> u64 {
+        self.applied_term
+    }
+
+    /// The raft index up to which everything applied is proven durable; zero if nothing is.
+    ///
+    /// # Errors
+    /// `Engine`.
+    pub fn durable_index(&self) -> Result<u64, StoreError> {
+        Ok(self.backend.durable_index()?.unwrap_or(0))
+    }
+
+    /// The current revision; [`EMPTY_REVISION`] before the first write.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Makes everything applied durable.
+    ///
+    /// # Errors
+    /// `Engine`: the store serves nothing more until reopened.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.check_usable()?;
+        self.write_index_behind()?;
+        let flushed = self.backend.flush();
+        self.poisoning(flushed)
+    }
+
+    /// A hash of the revision and of every record, all versions of all keys: equal for replicas that applied
+    /// the same entries, whatever their engines.
+    ///
+    /// # Errors
+    /// `Engine`.
+    pub fn hash(&self) -> Result<u64, StoreError> {
+        let mut hash = Xxh3::new();
+        hash.update(&self.revision.to_le_bytes());
+        self.backend.scan(layout::RECORDS_START, Some(layout::RECORDS_END), &mut |key, value| {
+            for part in [key, value] {
+                hash.update(&(part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(hash.digest())
+    }
+
+    /// Visits every record, all versions of all keys, in the order of their revisions.
+    ///
+    /// # Errors
+    /// `Corrupt` for a record that cannot be understood; `Engine`.
+    pub fn contents(&self, visit: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
+        restore::records(self.backend.as_ref(), &mut |record| {
+            visit(record);
+            Ok(())
+        })
+    }
+
+    /// Writes the whole state as a snapshot body of its engine. `scratch` is for temporary files.
+    ///
+    /// # Errors
+    /// `Engine`, also where the sink failed.
+    pub fn checkpoint(&mut self, scratch: &Path, body: &mut dyn Write) -> Result<Checkpoint, StoreError> {
+        self.check_usable()?;
+        self.write_index_behind()?;
+        let bytes = self.backend.checkpoint(scratch, body)?;
+        Ok(Checkpoint { bytes, index: self.applied_index, term: self.applied_term })
+    }
+
+    /// Gives back space that deleted data still takes in the engine.
+    ///
+    /// # Errors
+    /// `Engine`: the store serves nothing more until reopened.
+    pub fn defragment(&mut self) -> Result<(), StoreError> {
+        self.check_usable()?;
+        let defragmented = self.backend.defragment();
+        self.poisoning(defragmented)
+    }
+
+    /// Bytes that the engine takes on the disk.
+    ///
+    /// # Errors
+    /// `Engine`.
+    pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.backend.size_bytes()?)
+    }
+
+    /// The engine below.
+    pub fn engine(&self) -> EngineId {
+        self.backend.engine()
+    }
+
+    /// What the engine holds, for readers that go round the store.
+    pub fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
+    /// Gives the engine back. What was not flushed need not be durable.
+    pub fn into_backend(self) -> Box<dyn Backend> {
+        self.backend
+    }
+
+    /// Closes the store and its engine. What was not flushed need not be durable.
+    ///
+    /// # Errors
+    /// `Engine`; the store is closed all the same.
+    pub fn close(self) -> Result<(), StoreError> {
+        Ok(self.backend.close()?)
+    }
+
+    fn check_usable(&self) -> Result<(), StoreError> {
+        match &self.poison {
+            Some(cause) => Err(StoreError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the entry at `index` is the next one; otherwise it was applied before.
+    fn is_next(&self, index: u64) -> Result<bool, StoreError> {
+        self.check_usable()?;
+        if index > self.applied_index + 1 {
+            return Err(StoreError::Misuse(format!(
+                "entry {index} would be applied after entry {}",
+                self.applied_index
+            )));
+        }
+        Ok(index > self.applied_index)
+    }
+
+    /// Carries a request out as far as memory goes; what it writes is in the second part of the answer.
+    fn execute(&self, request: &Request) -> Result<Result<(Response, Vec<Record>), Refusal>, StoreError> {
+        if let Err(refusal) = check(request) {
+            return Ok(Err(refusal));
+        }
+        match path::resolve(self, request)? {
+            Ok(path) => Ok(Ok(Transaction::new(self, path).execute(request)?)),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Writes what an entry has changed, and remembers it.
+    fn commit(&mut self, index: u64, term: u64, writes: Vec<Record>) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for record in &writes {
+            batch.put(layout::record_key(record), layout::record_value(record));
+        }
+        let revision = writes.last().map_or(self.revision, |record| record.revision.main);
+        if revision != self.revision {
+            batch.put(layout::REVISION_KEY, layout::encode_revision(revision));
+        }
+        if !self.format_written {
+            batch.put(layout::FORMAT_KEY, layout::FORMAT.to_le_bytes());
+        }
+        if let IndexWrites::WithData = self.index_writes {
+            layout::put_applied(&mut batch, index, term);
+        }
+        self.write(&batch)?;
+        self.format_written = true;
+        self.revision = revision;
+        for record in writes {
+            self.index.insert(record.key, record.revision, record.value.is_tombstone());
+        }
+        self.applied_index = index;
+        self.applied_term = term;
+        self.count_index_behind()
+    }
+
+    /// Counts an entry whose index is not written yet, and writes the index when there are enough.
+    fn count_index_behind(&mut self) -> Result<(), StoreError> {
+        match &mut self.index_writes {
+            IndexWrites::WithData => Ok(()),
+            IndexWrites::Apart { behind } => {
+                *behind += 1;
+                if *behind < IndexWrites::ENTRIES { Ok(()) } else { self.write_index_behind() }
+            }
+        }
+    }
+
+    /// Writes the applied index where it stands apart and is behind.
+    fn write_index_behind(&mut self) -> Result<(), StoreError> {
+        match self.index_writes {
+            IndexWrites::WithData | IndexWrites::Apart { behind: 0 } => Ok(()),
+            IndexWrites::Apart { behind: _ } => {
+                let mut batch = Batch::new();
+                layout::put_applied(&mut batch, self.applied_index, self.applied_term);
+                self.write(&batch)?;
+                self.index_writes = IndexWrites::Apart { behind: 0 };
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let written = self.backend.write(batch);
+        self.poisoning(written)
+    }
+
+    /// After a failed write or flush nobody knows what the engine holds.
+    fn poisoning(&mut self, result: engines::Result<()>) -> Result<(), StoreError> {
+        if let Err(error) = &result {
+            self.poison = Some(error.to_string());
+        }
+        Ok(result?)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Store")
+            .field("engine", &self.engine())
+            .field("revision", &self.revision)
+            .field("applied_index", &self.applied_index)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! One replica: a single loop on a single thread.
+//!
+//! A round of the loop takes what has come in, advances raft's clock, carries out what the raft core has ready
+//! (one fsync for all that came), applies what is committed, answers clients, and sees to flushes and snapshot
+//! streams. The raft core does no I/O; nothing but this loop touches the disk or the network.
+
+mod applying;
+mod flushing;
+mod inbound;
+mod proposals;
+mod reads;
+mod ready;
+mod rebuild;
+mod receiving;
+mod sending;
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raft::{ReadOnlyOption, StateRole};
+
+use crate::client::{Outcome, Reply, encode_reply};
+use crate::config::ReplicaConfig;
+use crate::directory::Directory;
+use crate::error::ReplicaError;
+use crate::frame::FrameWriter;
+use crate::hello::Hello;
+use crate::mvcc::Store;
+use crate::observer::{Observer, Recovery, ReplicaEvent};
+use crate::peers::Peers;
+use crate::raft_log::RaftLog;
+use crate::snapshot_receive::Receiving;
+use crate::snapshot_send::Sending;
+use crate::startup;
+use crate::transport::Transport;
+
+use flushing::Flushing;
+use inbound::Taken;
+use proposals::Proposals;
+use reads::Reads;
+use rebuild::Rebuild;
+use receiving::Staged;
+
+/// Runs a replica on this thread until its machine is gone.
+///
+/// # Errors
+/// Why it stopped. [`ReplicaError::restart_may_help`] says whether to start it again on the same directory. A
+/// panic is returned as [`ReplicaError::Panicked`].
+pub fn run(
+    config: ReplicaConfig,
+    transport: Box<dyn Transport>,
+    observer: Arc<dyn Observer>,
+) -> Result<(), ReplicaError> {
+    // The replica is not used again after a panic: only what is on the disk counts then.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut replica = Replica::start(config, transport, observer)?;
+        replica.run()?;
+        replica.close()
+    }));
+    outcome.unwrap_or_else(|payload| Err(ReplicaError::Panicked { message: panic_text(&*payload) }))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "not a text".to_owned()
+    }
+}
+
+/// Everything a running replica holds.
+struct Replica {
+    config: ReplicaConfig,
+    directory: Directory,
+    transport: Box<dyn Transport>,
+    observer: Arc<dyn Observer>,
+    hello: Hello,
+    frames: FrameWriter,
+    node: raft::RawNode<RaftLog>,
+    /// `None` while the state is being rebuilt.
+    store: Option<Store>,
+    peers: Peers,
+    proposals: Proposals,
+    reads: Reads,
+    flushing: Flushing,
+    sendings: Vec<Sending>,
+    /// How many snapshot streams were begun.
+    attempts: u64,
+    receiving: Option<Receiving>,
+    /// A snapshot that is laid out and was given to the raft core.
+    staged: Option<Staged>,
+    rebuild: Option<Rebuild>,
+    /// What was acknowledged before it was synced; only the wrong design has any.
+    unsynced: bool,
+    next_tick: Instant,
+}
+
+impl Replica {
+    fn start(
+        config: ReplicaConfig,
+        transport: Box<dyn Transport>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Replica, ReplicaError> {
+        config.check()?;
+        let directory = Directory::create(&config.directory)?;
+        let startup::Ready { log, store, recovery } = startup::start(&config, &directory, &*observer)?;
+        let applied = store.as_ref().map_or(0, Store::applied_index);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let node = raft::RawNode::new(&raft_config(&config, applied), log, &logger)?;
+        let hello = Hello::of_this_start(config.release, config.engine);
+        let replica = Replica {
+            directory,
+            transport,
+            observer,
+            frames: FrameWriter::new(&hello),
+            hello,
+            node,
+            peers: Peers::new(config.id, &config.peers),
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            flushing: Flushing::new(applied),
+            sendings: Vec::new(),
+            attempts: 0,
+            receiving: None,
+            staged: None,
+            rebuild: (recovery == Recovery::Rebuild).then(Rebuild::default),
+            unsynced: false,
+            next_tick: Instant::now() + config.timing.tick,
+            store,
+            config,
+        };
+        replica.report_start(recovery)?;
+        Ok(replica)
+    }
+
+    fn report_start(&self, recovery: Recovery) -> Result<(), ReplicaError> {
+        let (log, raft) = (self.node.store(), &self.node.raft);
+        self.observer.event(&ReplicaEvent::Started {
+            hello: self.hello,
+            recovery,
+            applied_index: self.applied_index(),
+            log_first: log.first_index(),
+            log_last: log.last_index(),
+            term: raft.term,
+            vote: raft.vote,
+            commit: raft.raft_log.committed,
+        });
+        self.report_state_hash()
+    }
+
+    fn run(&mut self) -> Result<(), ReplicaError> {
+        let hello = self.frames.hello();
+        for peer in self.peers.ids() {
+            self.transport.send(peer, hello.clone());
+        }
+        loop {
+            match self.take_inbound()? {
+                Taken::Closed => return Ok(()),
+                Taken::Open => {}
+            }
+            self.tick_if_due();
+            self.answer_snapshot_requests();
+            self.issue_reads();
+            self.carry_out_ready()?;
+            self.serve_reads()?;
+            self.flush_if_due()?;
+            self.pump_sendings();
+        }
+    }
+
+    fn close(self) -> Result<(), ReplicaError> {
+        match self.store {
+            Some(store) => Ok(store.close()?),
+            None => Ok(()),
+        }
+    }
+
+    /// How long the loop may wait for something to come in.
+    fn patience(&self, now: Instant) -> Duration {
+        if self.node.has_ready() || self.has_unfinished_sendings() {
+            return Duration::ZERO;
+        }
+        let deadline = self
+            .flushing
+            .deadline(&self.config.timing)
+            .map_or(self.next_tick, |flush| flush.min(self.next_tick));
+        deadline.saturating_duration_since(now)
+    }
+
+    /// Advances raft's clock by the ticks that have passed, or by some of them if the replica was kept from
+    /// running: what a pause costs is made known by the messages that waited, which were taken before.
+    fn tick_if_due(&mut self) {
+        let now = Instant::now();
+        let mut ticks = 0;
+        while self.next_tick <= now {
+            self.next_tick += self.config.timing.tick;
+            ticks += 1;
+            if ticks > self.config.timing.ticks_made_up_max {
+                self.next_tick = now + self.config.timing.tick;
+            }
+        }
+        for _ in 0..ticks.min(self.config.timing.ticks_made_up_max.max(1)) {
+            match self.rebuild {
+                None => {
+                    self.node.tick();
+                }
+                Some(_) => self.tick_without_state(),
+            }
+        }
+        if ticks > 0 {
+            self.expire_requests(now);
+            self.retry_reads();
+            self.expire_sendings(now);
+            self.forget_requests_ahead();
+        }
+    }
+
+    fn is_leader(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// Who leads, as far as this replica knows.
+    fn leader(&self) -> Option<u64> {
+        Some(self.node.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
+    }
+
+    /// What the store has applied; zero while there is none.
+    fn applied_index(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::applied_index)
+    }
+
+    fn reply(&self, client: u64, id: u64, outcome: Outcome) {
+        self.transport.send(client, encode_reply(&Reply { id, outcome }));
+    }
+
+    fn report_state_hash(&self) -> Result<(), ReplicaError> {
+        if let Some(store) = &self.store {
+            let hash = store.hash()?;
+            self.observer.event(&ReplicaEvent::StateHash {
+                applied_index: store.applied_index(),
+                revision: store.revision(),
+                hash,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn raft_config(config: &ReplicaConfig, applied: u64) -> raft::Config {
+    raft::Config {
+        id: config.id,
+        election_tick: config.timing.election_ticks,
+        heartbeat_tick: config.timing.heartbeat_ticks,
+        applied,
+        max_size_per_msg: config.limits.message_bytes,
+        max_inflight_msgs: config.limits.messages_in_flight,
+        check_quorum: true,
+        pre_vote: true,
+        read_only_option: ReadOnlyOption::Safe,
+        // Followers learn of a commit with the next entries or heartbeat: they serve nobody, and the separate
+        // messages would double the traffic.
+        skip_bcast_commit: true,
+        batch_append: true,
+        max_uncommitted_size: config.limits.uncommitted_bytes.max(config.limits.message_bytes),
+        ..raft::Config::default()
+    }
+}

@@ -1,0 +1,182 @@
+//! Snapshots from peers.
+
+use raft::eraftpb::{HardState, SnapshotMetadata};
+
+use super::Replica;
+use super::flushing::Flushing;
+use crate::client::Outcome;
+use crate::directory;
+use crate::error::ReplicaError;
+use crate::install::{Installation, Installer};
+use crate::observer::{InstallStep, ReplicaEvent, SnapshotOutcome};
+use crate::snapshot_receive::{ReceiveError, Received, Receiving, stage};
+use crate::startup;
+
+/// A snapshot that stands complete in `store.new`, and that the raft core was given.
+#[derive(Debug)]
+pub(super) struct Staged {
+    from: u64,
+    index: u64,
+    prefix: Vec<u8>,
+    outcome: SnapshotOutcome,
+}
+
+impl Replica {
+    /// A peer begins a stream. It takes the place of one that may still be under way: a peer begins anew when
+    /// it has given up the last, and another peer when it leads.
+    pub(super) fn stream_opened(&mut self, from: u64, stream: u64) {
+        if let Some(last) = self.receiving.replace(Receiving::new(from, stream)) {
+            self.end_receiving(&last, SnapshotOutcome::Abandoned);
+        }
+    }
+
+    pub(super) fn stream_chunk(&mut self, from: u64, stream: u64, bytes: &[u8]) {
+        let Some(receiving) = self.receiving.as_mut() else {
+            return;
+        };
+        if (receiving.from, receiving.stream) != (from, stream) {
+            return;
+        }
+        if let Err(error) = receiving.push(bytes, &self.hello, &self.config, &self.directory) {
+            let receiving = self.receiving.take().expect("there is one");
+            self.end_receiving(&receiving, SnapshotOutcome::Refused { error: error.to_string() });
+        }
+    }
+
+    pub(super) fn stream_broken(&mut self, peer: u64, stream: u64) {
+        let is_broken = |from: u64, number: u64| (from, number) == (peer, stream);
+        if let Some(receiving) = self.receiving.take_if(|incoming| is_broken(incoming.from, incoming.stream))
+        {
+            self.end_receiving(&receiving, SnapshotOutcome::Abandoned);
+        }
+        if let Some(position) = self.sendings.iter().position(|sending| is_broken(sending.to, sending.stream))
+        {
+            self.end_sending(position, crate::observer::SendOutcome::Broken);
+        }
+    }
+
+    /// A stream has come to its end: it is checked and laid out, and its message given to the raft core.
+    pub(super) fn stream_finished(&mut self, from: u64, stream: u64) -> Result<(), ReplicaError> {
+        let is_finished = |incoming: &mut Receiving| (incoming.from, incoming.stream) == (from, stream);
+        let Some(receiving) = self.receiving.take_if(is_finished) else {
+            return Ok(());
+        };
+        let (index, prefix, attempt) = (receiving.index(), receiving.prefix(), receiving.attempt());
+        let outcome = match receiving.finish().and_then(|received| self.take_snapshot(from, received)) {
+            // It is accepted, and reported once it is installed.
+            Ok(None) => return Ok(()),
+            Ok(Some(outcome)) => outcome,
+            Err(error) => SnapshotOutcome::Refused { error: error.to_string() },
+        };
+        directory::remove_tree(&self.directory.store_new())?;
+        self.report_reception(from, index, prefix, attempt, outcome);
+        Ok(())
+    }
+
+    /// Gives the raft core the message of a snapshot, with the snapshot laid out if it is of any use. Returns
+    /// its outcome unless the core has accepted it.
+    fn take_snapshot(
+        &mut self,
+        from: u64,
+        received: Received,
+    ) -> Result<Option<SnapshotOutcome>, ReceiveError> {
+        let metadata = received.message.get_snapshot().get_metadata();
+        let (index, term) = (metadata.index, received.message.term);
+        let raft = &mut self.node.raft;
+        let is_outdated = term < raft.term || index < raft.raft_log.committed;
+        if is_outdated {
+            // The core ignores the snapshot, and tells the leader what it has instead.
+            let _ = self.node.step(received.message);
+            return Ok(Some(SnapshotOutcome::Outdated));
+        }
+        if self.rebuild.is_some() {
+            // The core takes a snapshot that its log covers only if it was asked for. It would then drop what
+            // the log holds beyond, though it was acknowledged.
+            let last = raft.raft_log.last_index();
+            if index < last {
+                return Err(ReceiveError::TooOld { index, last });
+            }
+            raft.pending_request_snapshot = index;
+        }
+        let outcome = stage(&received, &self.hello, &self.config, &self.directory)?;
+        let _ = self.node.step(received.message);
+        if self.node.snap().is_none_or(|snapshot| snapshot.get_metadata().index != index) {
+            return Ok(Some(SnapshotOutcome::Outdated));
+        }
+        self.staged = Some(Staged { from, index, prefix: received.prefix, outcome });
+        Ok(None)
+    }
+
+    /// Puts the snapshot that the raft core has accepted in the place of state and log. Until then the old
+    /// state is in service.
+    pub(super) fn install(
+        &mut self,
+        metadata: &SnapshotMetadata,
+        hard_state: Option<&HardState>,
+    ) -> Result<(), ReplicaError> {
+        let staged = self.staged.take().expect("the core accepts only a snapshot that it was given");
+        let index = metadata.index;
+        assert_eq!(staged.index, index, "the core accepts the snapshot that it was given last");
+        self.observer.event(&ReplicaEvent::SnapshotInstallBegin { index });
+        for proposal in self.proposals.take_up_to(index) {
+            self.reply(proposal.client, proposal.id, Outcome::Unavailable { may_have_happened: true });
+        }
+        if let Some(store) = self.store.take() {
+            store.close()?;
+        }
+        let installer = Installer {
+            directory: &self.directory,
+            design: &self.config.design,
+            installation: &Installation::Snapshot(metadata.clone()),
+            hard_state,
+        };
+        installer.run(InstallStep::WriteRecord, self.node.mut_store())?;
+        let store = startup::open_store(&self.config, &self.directory.store(), self.config.engine)?;
+        assert_eq!(store.applied_index(), index, "what was laid out is what was checked");
+        self.store = Some(store);
+        self.flushing = Flushing::new(index);
+        self.rebuild = None;
+        self.observer.event(&ReplicaEvent::SnapshotInstallEnd { index });
+        self.observer.event(&ReplicaEvent::SnapshotReceived {
+            from: staged.from,
+            index,
+            prefix: staged.prefix,
+            outcome: staged.outcome,
+        });
+        self.report_state_hash()
+    }
+
+    fn end_receiving(&self, receiving: &Receiving, outcome: SnapshotOutcome) {
+        self.report_reception(
+            receiving.from,
+            receiving.index(),
+            receiving.prefix(),
+            receiving.attempt(),
+            outcome,
+        );
+    }
+
+    /// Tells the observer what became of a stream, and the sender if it was refused.
+    fn report_reception(
+        &self,
+        from: u64,
+        index: u64,
+        prefix: Vec<u8>,
+        attempt: Option<u64>,
+        outcome: SnapshotOutcome,
+    ) {
+        match &outcome {
+            SnapshotOutcome::Refused { .. } => {
+                // Without a prelude the sender's number is not known; it finds out by waiting.
+                if let Some(attempt) = attempt {
+                    self.transport.send(from, self.frames.snapshot_refused(attempt));
+                }
+            }
+            SnapshotOutcome::Installed
+            | SnapshotOutcome::Transcoded { .. }
+            | SnapshotOutcome::Outdated
+            | SnapshotOutcome::Abandoned => {}
+        }
+        self.observer.event(&ReplicaEvent::SnapshotReceived { from, index, prefix, outcome });
+    }
+}

@@ -1,0 +1,11 @@
+//! Replicas on threads, on the real file system, over channels.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod agreement;
+mod network;
+mod nodes;
+mod rebuilding;
+mod snapshots;
+mod storm;
+mod upgrades;

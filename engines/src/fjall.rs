@@ -1,0 +1,233 @@
+//! fjall 3.1: a log-structured merge tree with its own journal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::{Bound, ControlFlow};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
+
+use crate::durable::EntryKind;
+use crate::guard::{self, Store};
+use crate::{
+    Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, archive, durable,
+    through_scratch,
+};
+
+const KEYSPACE: &str = "kv";
+const LOCK_FILE: &str = "lock";
+const JOURNAL_EXTENSION: &str = "jnl";
+
+/// The file whose absence makes fjall create a new database.
+const VERSION_FILE: &str = "version";
+
+/// How often to look whether a memtable has become a table.
+const TABLE_POLL: Duration = Duration::from_millis(1);
+
+/// The `fjall` engine.
+pub(crate) struct Fjall;
+
+impl Engine for Fjall {
+    fn id(&self) -> EngineId {
+        EngineId::Fjall
+    }
+
+    fn open(&self, dir: &Path, options: &Options) -> Result<Box<dyn Backend>> {
+        if options.memtable_bytes == 0 {
+            return Err(EngineError::Misuse("memtable_bytes must not be zero".to_owned()));
+        }
+        guard::open(EngineId::Fjall, || Ok(Box::new(FjallStore::open(dir, options)?)))
+    }
+
+    fn encode_body(&self, source: &dyn View, scratch: &Path, body: &mut dyn Write) -> Result<u64> {
+        through_scratch::with_store(
+            scratch,
+            |dir| guard::contain(EngineId::Fjall, || ingest(source, dir)),
+            |dir| {
+                trim_journals(dir)?;
+                archive::pack(dir, body)
+            },
+        )
+    }
+
+    fn restore(&self, body: &mut dyn Read, dir: &Path) -> Result<()> {
+        durable::create_vacant_dir(dir)?;
+        archive::unpack(body, dir, EngineId::Fjall)?;
+        if dir.join(VERSION_FILE).is_file() {
+            return Ok(());
+        }
+        // fjall would make a new, empty database of it.
+        let reason = format!("it has no file {VERSION_FILE:?}");
+        Err(EngineError::MalformedBody { engine: EngineId::Fjall, reason })
+    }
+
+    fn scan_body(&self, body: &mut dyn Read, scratch: &Path, visit: &mut Visit<'_>) -> Result<()> {
+        through_scratch::scan_body(self, body, scratch, visit)
+    }
+}
+
+struct FjallStore {
+    // Fields drop in this order: the keyspace holds the lock file, too.
+    keyspace: Keyspace,
+    database: Database,
+    dir: PathBuf,
+}
+
+impl FjallStore {
+    fn open(dir: &Path, options: &Options) -> Result<FjallStore> {
+        let database = Database::builder(dir)
+            // With more than one, idle workers send compaction work to each other without end.
+            .worker_threads(1)
+            .cache_size(options.cache_bytes)
+            .open()
+            .map_err(|error| match error {
+                Error::Locked => {
+                    EngineError::Locked { engine: EngineId::Fjall, directory: dir.to_path_buf() }
+                }
+                other => translate(other),
+            })?;
+        // fjall stores these options with the keyspace: they count when it is created, never again.
+        let keyspace_options = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+        let keyspace = database.keyspace(KEYSPACE, keyspace_options).map_err(translate)?;
+        Ok(FjallStore { keyspace, database, dir: dir.to_path_buf() })
+    }
+}
+
+impl Store for FjallStore {
+    fn view(&self) -> Result<Box<dyn View + '_>> {
+        Ok(Box::new(FjallView { snapshot: self.database.snapshot(), keyspace: &self.keyspace }))
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        // Durability `Buffer` is fjall's default: the journal's bytes reach the kernel, not the disk.
+        let mut changes = self.database.batch();
+        for (key, value) in batch.outcome() {
+            match value {
+                Some(value) => changes.insert(&self.keyspace, key, value),
+                None => changes.remove(&self.keyspace, key),
+            }
+        }
+        changes.commit().map_err(translate)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(translate)
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        self.database.disk_space().map_err(translate)
+    }
+
+    fn defragment(&mut self) -> Result<()> {
+        self.keyspace.rotate_memtable().map_err(translate)?;
+        while self.keyspace.sealed_memtable_count() > 0 {
+            // Fails once the worker thread has; fjall's own `rotate_memtable_and_wait` would wait for ever.
+            self.database.persist(PersistMode::Buffer).map_err(translate)?;
+            thread::sleep(TABLE_POLL);
+        }
+        self.keyspace.major_compact().map_err(translate)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        let FjallStore { keyspace, database, dir } = *self;
+        drop(keyspace);
+        // Waits until the worker has left its loop; the worker's own handles go a moment later.
+        drop(database);
+        durable::wait_until_unlocked(&dir.join(LOCK_FILE), EngineId::Fjall)
+    }
+}
+
+struct FjallView<'a> {
+    snapshot: Snapshot,
+    keyspace: &'a Keyspace,
+}
+
+impl View for FjallView<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.snapshot.get(self.keyspace, key).map_err(translate)?.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, start: &[u8], end: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()> {
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        for guard in self.snapshot.range::<&[u8], _>(self.keyspace, (Bound::Included(start), end)) {
+            let (key, value) = guard.into_inner().map_err(translate)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Creates a database in `dir` with the content of `source` as sorted tables, past journal and memtable, so
+/// that the snapshot body does not carry everything twice.
+fn ingest(source: &dyn View, dir: &Path) -> Result<()> {
+    let store = Box::new(FjallStore::open(dir, &Options::default())?);
+    let mut ingestion = store.keyspace.start_ingestion().map_err(translate)?;
+    let mut failure = None;
+    source.scan(b"", None, &mut |key, value| match ingestion.write(key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failure = Some(translate(error));
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    ingestion.finish().map_err(translate)?;
+    store.close()
+}
+
+/// Cuts the preallocated zeros (64 MiB) off the journals of a closed database. fjall does the same when it
+/// recovers a journal: it truncates the file behind the last valid batch, and a batch ends with a magic whose
+/// last byte is not zero. The file itself must stay: only with a journal present does fjall restore its
+/// sequence numbers from the tables.
+fn trim_journals(dir: &Path) -> Result<()> {
+    for (path, kind) in durable::sorted_entries(dir)? {
+        let is_journal = path.extension().is_some_and(|extension| extension == JOURNAL_EXTENSION);
+        if kind == EntryKind::File && is_journal {
+            trim_zeros(&path).map_err(EngineError::io(format!("trimming {}", path.display())))?;
+        }
+    }
+    Ok(())
+}
+
+fn trim_zeros(path: &Path) -> io::Result<()> {
+    let mut length = 0;
+    let mut position = 0;
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
+            length = position + last as u64 + 1;
+        }
+        position += read as u64;
+    }
+    OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
+fn translate(error: Error) -> EngineError {
+    let engine = EngineId::Fjall;
+    match error {
+        Error::Io(source) | Error::Storage(LsmError::Io(source)) => EngineError::engine_io(engine, source),
+        Error::Poisoned => {
+            let message = "it is poisoned: its journal or its worker thread failed earlier".to_owned();
+            EngineError::Engine { engine, message }
+        }
+        Error::Storage(_)
+        | Error::JournalRecovery(_)
+        | Error::InvalidVersion(_)
+        | Error::Decompress(_)
+        | Error::InvalidTrailer
+        | Error::InvalidTag(_)
+        | Error::Unrecoverable => EngineError::Corrupt { engine, message: error.to_string() },
+        other => EngineError::Engine { engine, message: other.to_string() },
+    }
+}

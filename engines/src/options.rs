@@ -1,0 +1,26 @@
+//! What can be set when an engine is opened.
+
+use std::time::Duration;
+
+/// The sizes and intervals that every engine has in some form. An engine without the notion ignores the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of the page or block cache.
+    pub cache_bytes: u64,
+    /// Bytes that a memtable (fjall) may reach before it is written out as a table. Zero is refused.
+    pub memtable_bytes: u64,
+    /// How often the engine makes its log durable on its own, from a background thread (sled).
+    /// `None`: only when [`crate::Backend::flush`] is called.
+    pub background_flush: Option<Duration>,
+}
+
+impl Default for Options {
+    /// Small on purpose, so that short runs see memtable rotations, table flushes and evictions.
+    fn default() -> Options {
+        Options {
+            cache_bytes: 1 << 20,
+            memtable_bytes: 32 << 10,
+            background_flush: Some(Duration::from_millis(500)),
+        }
+    }
+}

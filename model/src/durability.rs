@@ -1,0 +1,132 @@
+//! Durability: what a client was told is written is found, in the end, in every replica.
+
+use std::collections::BTreeMap;
+
+use crate::effect::{Effect, effects};
+use crate::notation::bytes;
+use crate::specs::etcd::StoreHistory;
+use crate::verdict::{Check, Violation};
+
+/// A write that a client was told had taken effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcknowledgedWrite {
+    /// The index of the operation in the history.
+    pub operation: usize,
+    /// The revision that the answer named.
+    pub revision: i64,
+    /// What must have been written.
+    pub effect: Effect,
+}
+
+/// One version of one key in a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The main revision of the write.
+    pub mod_revision: i64,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Everything that a replica holds when the run is over: all versions of all keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaContents {
+    /// The replica.
+    pub node: u64,
+    /// Its versions, in any order.
+    pub versions: Vec<StoredVersion>,
+}
+
+/// The writes that the answers of a history acknowledge.
+pub fn acknowledged_writes(history: &StoreHistory) -> Vec<AcknowledgedWrite> {
+    let mut writes = Vec::new();
+    for (index, operation) in history.operations().iter().enumerate() {
+        if let Some(Ok(response)) = operation.outcome.output() {
+            let effects = effects(&operation.input, response).into_iter();
+            let revision = response.revision;
+            writes.extend(effects.map(|effect| AcknowledgedWrite { operation: index, revision, effect }));
+        }
+    }
+    writes
+}
+
+/// Looks for every acknowledged write in every replica; one violation for each replica that lacks some.
+pub fn check(writes: &[AcknowledgedWrite], replicas: &[ReplicaContents]) -> Vec<Violation> {
+    replicas.iter().filter_map(|replica| check_replica(writes, replica)).collect()
+}
+
+/// How many lost writes a violation lists.
+const LOST_SHOWN: usize = 8;
+
+fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Option<Violation> {
+    let mut by_revision: BTreeMap<i64, Vec<&StoredVersion>> = BTreeMap::new();
+    for version in &replica.versions {
+        by_revision.entry(version.mod_revision).or_default().push(version);
+    }
+    let stored = |revision: i64| by_revision.get(&revision).map_or(&[][..], Vec::as_slice);
+    let lost: Vec<&AcknowledgedWrite> =
+        writes.iter().filter(|write| !is_stored(&write.effect, stored(write.revision))).collect();
+    let first = lost.first()?;
+    let message = format!(
+        "node {} lost {} of {} acknowledged writes, the first at revision {}",
+        replica.node,
+        lost.len(),
+        writes.len(),
+        first.revision,
+    );
+    let mut violation = Violation::new(Check::Durable, message);
+    for write in lost.iter().take(LOST_SHOWN) {
+        let found = stored(write.revision).iter().map(|version| show(version)).collect::<Vec<_>>();
+        let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+        let AcknowledgedWrite { operation, revision, effect } = write;
+        violation = violation.with(format!(
+            "operation #{operation} was told that revision {revision} {}; the replica holds there: {found}",
+            promise(effect)
+        ));
+    }
+    Some(violation)
+}
+
+fn is_stored(effect: &Effect, stored: &[&StoredVersion]) -> bool {
+    match effect {
+        Effect::Put { key, value } => {
+            stored.iter().any(|version| version.key == *key && version.value.as_ref() == Some(value))
+        }
+        Effect::Deletion { key } => {
+            stored.iter().any(|version| version.key == *key && version.value.is_none())
+        }
+        Effect::Deletions { key, range_end, count } => {
+            let deleted = stored.iter().filter(|version| {
+                version.value.is_none() && in_range(&version.key, key, range_end.as_deref())
+            });
+            deleted.count() as u64 >= *count
+        }
+    }
+}
+
+fn in_range(key: &[u8], start: &[u8], range_end: Option<&[u8]>) -> bool {
+    match range_end {
+        None | Some([]) => key == start,
+        Some([0]) => start <= key,
+        Some(end) => start <= key && key < end,
+    }
+}
+
+fn promise(effect: &Effect) -> String {
+    match effect {
+        Effect::Put { key, value } => format!("puts {}={}", bytes(key), bytes(value)),
+        Effect::Deletion { key } => format!("deletes {}", bytes(key)),
+        Effect::Deletions { key, range_end: None, count: _ } => format!("deletes {}", bytes(key)),
+        Effect::Deletions { key, range_end: Some(end), count } => {
+            format!("deletes {count} keys of {}..{}", bytes(key), bytes(end))
+        }
+    }
+}
+
+fn show(version: &StoredVersion) -> String {
+    match &version.value {
+        Some(value) => format!("{}={}", bytes(&version.key), bytes(value)),
+        None => format!("{} deleted", bytes(&version.key)),
+    }
+}

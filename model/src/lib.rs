@@ -1,0 +1,21 @@
+//! The reference model: pure functions over histories.
+//!
+//! What is inside: the reference store ([`store`]) and the shape of its requests ([`kv`]), histories
+//! ([`history`]), and one check per promise, from history or telemetry to [`verdict::Violation`].
+//! What is not: no input or output, no engine, no simulator, no clock, no randomness. The model knows none of
+//! the code that it judges, so that an error there is not repeated here.
+
+pub mod durability;
+pub mod effect;
+pub mod equality;
+pub mod history;
+pub mod kv;
+pub mod linearizability;
+pub mod liveness;
+pub mod notation;
+pub mod raft;
+pub mod revisions;
+pub mod routing;
+pub mod specs;
+pub mod store;
+pub mod verdict;

@@ -1,0 +1,5 @@
+//! Sequential specifications.
+
+pub mod append_kv;
+pub mod etcd;
+pub mod register;

@@ -1,0 +1,88 @@
+//! What is refused whatever the state: the checks that etcd makes before it proposes a request.
+
+use std::collections::BTreeSet;
+
+use crate::kv::{Refusal, Request, TXN_OPERATIONS_MAX};
+
+/// Refuses what no state could accept. The order of the checks is etcd's (`v3rpc/key.go`): first the form of
+/// every operation, then the writes that overlap, in the success branch before the failure branch.
+///
+/// # Errors
+/// [`Refusal::EmptyKey`], [`Refusal::TooManyOperations`] or [`Refusal::DuplicateKey`].
+pub fn admit(request: &Request) -> Result<(), Refusal> {
+    check_form(request, TXN_OPERATIONS_MAX)?;
+    if let Request::Txn { compares: _, success, failure } = request {
+        writes_of(success)?;
+        writes_of(failure)?;
+    }
+    Ok(())
+}
+
+fn check_form(request: &Request, operations_max: usize) -> Result<(), Refusal> {
+    match request {
+        Request::Range { key, .. } | Request::Put { key, .. } | Request::DeleteRange { key, .. } => {
+            if key.is_empty() { Err(Refusal::EmptyKey) } else { Ok(()) }
+        }
+        Request::Txn { compares, success, failure } => {
+            let operations = compares.len().max(success.len()).max(failure.len());
+            let left = operations_max.checked_sub(operations).ok_or(Refusal::TooManyOperations)?;
+            if compares.iter().any(|compare| compare.key.is_empty()) {
+                return Err(Refusal::EmptyKey);
+            }
+            success.iter().chain(failure).try_for_each(|request| check_form(request, left))
+        }
+    }
+}
+
+/// The keys that a list of requests may put and the ranges that it may delete.
+#[derive(Default)]
+struct Writes<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deletes: Vec<(&'a [u8], Option<&'a [u8]>)>,
+}
+
+impl<'a> Writes<'a> {
+    fn put(&mut self, key: &'a [u8]) -> Result<(), Refusal> {
+        let deleted = self.deletes.iter().any(|range| covers(*range, key));
+        if deleted || !self.puts.insert(key) { Err(Refusal::DuplicateKey) } else { Ok(()) }
+    }
+}
+
+/// Collects the writes of one branch, deletes of this level first so that puts of nested levels see them.
+/// The two branches of a nested transaction may write the same key, since only one is taken.
+fn writes_of(requests: &[Request]) -> Result<Writes<'_>, Refusal> {
+    let mut writes = Writes::default();
+    for request in requests {
+        if let Request::DeleteRange { key, range_end, prev_kv: _ } = request {
+            writes.deletes.push((key, range_end.as_deref()));
+        }
+    }
+    for request in requests {
+        if let Request::Txn { compares: _, success, failure } = request {
+            let (then, otherwise) = (writes_of(success)?, writes_of(failure)?);
+            for key in &then.puts {
+                writes.put(key)?;
+            }
+            for key in otherwise.puts.iter().filter(|key| !then.puts.contains(*key)) {
+                writes.put(key)?;
+            }
+            writes.deletes.extend(then.deletes);
+            writes.deletes.extend(otherwise.deletes);
+        }
+    }
+    for request in requests {
+        if let Request::Put { key, .. } = request {
+            writes.put(key)?;
+        }
+    }
+    Ok(writes)
+}
+
+/// Whether a deleted range is seen to hold a key. A range without end (one zero byte) is not: etcd compares
+/// the bytes as they stand, so such a delete beside a put is let through and takes effect in order.
+fn covers((start, end): (&[u8], Option<&[u8]>), key: &[u8]) -> bool {
+    match end {
+        None | Some([]) => start == key,
+        Some(end) => start <= key && key < end,
+    }
+}

@@ -1,0 +1,115 @@
+//! What a check reports when a promise was broken.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The checks, by the promise that each of them watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Check {
+    /// The client history has a legal order.
+    Linearizable,
+    /// What was acknowledged is there in the end.
+    Durable,
+    /// Replicas that applied the same entries hold the same data.
+    ReplicasEqual,
+    /// Snapshot streams were sent, installed, transcoded or refused as the format says.
+    Routing,
+    /// Raft's own invariants.
+    Raft,
+    /// Once the faults stop, every operation ends and the replicas converge.
+    Live,
+    /// A storage engine kept its own promises.
+    Engine,
+    /// The same plan gives the same trace.
+    Deterministic,
+}
+
+impl Check {
+    /// Every check, in the order in which reports list them.
+    pub const ALL: [Check; 8] = [
+        Check::Linearizable,
+        Check::Durable,
+        Check::ReplicasEqual,
+        Check::Routing,
+        Check::Raft,
+        Check::Live,
+        Check::Engine,
+        Check::Deterministic,
+    ];
+
+    /// The name that reports and corpus entries use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Check::Linearizable => "linearizable",
+            Check::Durable => "durable",
+            Check::ReplicasEqual => "replicas equal",
+            Check::Routing => "routing",
+            Check::Raft => "raft",
+            Check::Live => "live",
+            Check::Engine => "engine",
+            Check::Deterministic => "deterministic",
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// The text names no check.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown check {name:?}; the checks are: {}", Check::ALL.map(Check::name).join(", "))]
+pub struct UnknownCheck {
+    /// What was given.
+    pub name: String,
+}
+
+impl FromStr for Check {
+    type Err = UnknownCheck;
+
+    fn from_str(name: &str) -> Result<Check, UnknownCheck> {
+        Check::ALL
+            .into_iter()
+            .find(|check| check.name() == name)
+            .ok_or_else(|| UnknownCheck { name: name.to_owned() })
+    }
+}
+
+/// A broken promise, in words that stand alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The check that found it.
+    pub check: Check,
+    /// What broke, and where.
+    pub message: String,
+    /// The operations, entries or bytes at fault, one per line.
+    pub evidence: Vec<String>,
+}
+
+impl Violation {
+    /// A violation without evidence beyond its message.
+    pub fn new(check: Check, message: impl Into<String>) -> Violation {
+        Violation { check, message: message.into(), evidence: Vec::new() }
+    }
+
+    /// The same violation with one more line of evidence.
+    #[must_use]
+    pub fn with(mut self, line: impl Into<String>) -> Violation {
+        self.evidence.push(line.into());
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.check, self.message)?;
+        for line in &self.evidence {
+            write!(formatter, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Clients: one task each, outside every node, doing one planned operation at a time.
+
+use crate::observation::SharedLog;
+use crate::plan::{Action, PlannedOperation};
+use crate::translate;
+use cluster::api::Request;
+use cluster::client::{Outcome, decode_reply, encode_request};
+use model::kv::Answer;
+use sim::network::Inbound;
+use sim::{Machine, OutsideEndpoint};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The address of the first client.
+pub(crate) const FIRST_ADDRESS: u64 = 1000;
+/// How long a client waits for one reply.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long it goes on asking others, as long as nothing can have happened.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Pause before it asks another.
+const RETRY_PAUSE: Duration = Duration::from_millis(40);
+
+/// What became of one attempt.
+enum Attempt {
+    /// It was answered.
+    Answered(Answer),
+    /// Nothing happened; the one that leads may be known.
+    NotDone { leader: Option<u64> },
+    /// It may have happened.
+    Unknown,
+}
+
+/// A client and what it remembers.
+pub(crate) struct Client {
+    pub(crate) number: u32,
+    pub(crate) nodes: u64,
+    pub(crate) machine: Machine,
+    pub(crate) log: SharedLog,
+    endpoint: OutsideEndpoint,
+    next_request: u64,
+    /// Whom it asks first.
+    favourite: u64,
+    /// The modification revision of each key as it saw it last; 0 for a key that does not exist.
+    seen: BTreeMap<u32, i64>,
+}
+
+impl Client {
+    pub(crate) fn new(number: u32, nodes: u64, machine: Machine, log: SharedLog) -> Self {
+        Self {
+            number,
+            nodes,
+            machine,
+            log,
+            endpoint: machine.endpoint(FIRST_ADDRESS + u64::from(number)),
+            next_request: 0,
+            favourite: 1 + u64::from(number) % nodes,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Does the operations, each not before its time, until all are done.
+    pub(crate) async fn run(&mut self, operations: &[(usize, PlannedOperation)]) {
+        for (index, operation) in operations {
+            self.machine.sleep_until(Duration::from_millis(operation.at_ms)).await;
+            let request = self.request(*index, &operation.action);
+            if let Some(answer) = self.perform(request, PATIENCE).await {
+                self.remember(&operation.action, &answer);
+            }
+        }
+    }
+
+    /// Asks until somebody answers, something may have happened, or `patience` is over. The history records it.
+    pub(crate) async fn perform(&mut self, request: Request, patience: Duration) -> Option<Answer> {
+        let give_up = self.machine.now() + patience;
+        self.invoke(&request);
+        loop {
+            match self.attempt(&request).await {
+                Attempt::Answered(answer) => {
+                    self.record(|recorder, client, at| recorder.answer(client, at, answer.clone()));
+                    return Some(answer);
+                }
+                Attempt::Unknown if !request.is_read_only() => {
+                    self.record(|recorder, client, at| recorder.give_up(client, at));
+                    return None;
+                }
+                Attempt::NotDone { leader: Some(leader) } if leader != self.favourite => {
+                    self.favourite = leader
+                }
+                Attempt::NotDone { .. } | Attempt::Unknown => {
+                    self.favourite = 1 + self.favourite % self.nodes
+                }
+            }
+            if self.machine.now() >= give_up {
+                self.record(|recorder, client, at| recorder.fail(client, at));
+                self.log.lock().refused += 1;
+                return None;
+            }
+            self.machine.sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn invoke(&self, request: &Request) {
+        self.machine.mark("invoke", &format!("client {}: {request:?}", self.number));
+        let input = translate::request(request);
+        self.record(|recorder, client, at| recorder.invoke(client, at, input));
+    }
+
+    fn record(
+        &self,
+        step: impl FnOnce(
+            &mut model::history::Recorder<model::kv::Request, Answer>,
+            u32,
+            model::history::Stamp,
+        ) -> Result<(), model::history::MalformedHistory>,
+    ) {
+        let mut log = self.log.lock();
+        let at = log.stamp(self.machine.now());
+        step(&mut log.history, self.number, at).expect("a client does one thing at a time");
+    }
+
+    /// Asks the favourite once.
+    async fn attempt(&mut self, request: &Request) -> Attempt {
+        self.next_request += 1;
+        let id = self.next_request;
+        let message = encode_request(id, request).expect("a planned request fits a message");
+        self.endpoint.send(self.favourite, message);
+        let deadline = self.machine.now() + REPLY_TIMEOUT;
+        loop {
+            let left = deadline.saturating_sub(self.machine.now());
+            let Some(Inbound::Message { bytes, .. }) = self.endpoint.receive(left).await else {
+                return Attempt::Unknown;
+            };
+            // A reply to an earlier request, given up meanwhile, changes nothing.
+            let reply = decode_reply(&bytes).expect("client links damage nothing");
+            if reply.id == id {
+                return self.judge(reply.outcome);
+            }
+        }
+    }
+
+    fn judge(&self, outcome: Outcome) -> Attempt {
+        self.machine.mark("return", &format!("client {}: {outcome:?}", self.number));
+        match outcome {
+            Outcome::Response(response) => Attempt::Answered(Ok(translate::response(&response))),
+            Outcome::NotLeader { leader } => Attempt::NotDone { leader },
+            Outcome::Refused { refusal, text } => match refusal.and_then(translate::refusal) {
+                Some(refusal) => Attempt::Answered(Err(refusal)),
+                None => panic!("a planned request was refused as malformed: {text}"),
+            },
+            Outcome::Unavailable { may_have_happened: true } => Attempt::Unknown,
+            Outcome::Unavailable { may_have_happened: false } => Attempt::NotDone { leader: None },
+        }
+    }
+
+    fn request(&self, index: usize, action: &Action) -> Request {
+        match *action {
+            Action::Put { key: number, bytes } => Request::put(key(number), value(index, 0, bytes)),
+            Action::Get { key: number } => Request::get(key(number)),
+            Action::Scan { from, to, limit } => Request::Range {
+                key: key(from),
+                range_end: Some(key(to)),
+                limit: limit.into(),
+                revision: 0,
+                count_only: false,
+                keys_only: false,
+            },
+            Action::Delete { key: number } => {
+                Request::DeleteRange { key: key(number), range_end: None, prev_kv: true }
+            }
+            Action::DeleteRange { from, to } => {
+                Request::DeleteRange { key: key(from), range_end: Some(key(to)), prev_kv: false }
+            }
+            Action::CompareAndSet { key: number, bytes } => {
+                let seen = self.seen.get(&number).copied().unwrap_or(0);
+                Request::compare_and_set(key(number), seen, value(index, 0, bytes))
+            }
+            Action::PutTwo { first, second, bytes } => Request::Txn {
+                compares: vec![cluster::api::Compare {
+                    key: key(first),
+                    target: cluster::api::Target::Version(0),
+                    result: cluster::api::CompareResult::Greater,
+                }],
+                success: vec![
+                    Request::put(key(first), value(index, 0, bytes)),
+                    Request::put(key(second), value(index, 1, bytes)),
+                ],
+                failure: vec![Request::put(key(second), value(index, 1, bytes))],
+            },
+        }
+    }
+
+    /// Remembers the modification revision of a key that a compare-and-set will be about.
+    fn remember(&mut self, action: &Action, answer: &Answer) {
+        let Ok(response) = answer else { return };
+        let seen = match (action, &response.body) {
+            (Action::Put { key, .. }, _) => (*key, response.revision),
+            (Action::Get { key }, model::kv::ResponseBody::Range { kvs, .. }) => {
+                (*key, kvs.first().map_or(0, |pair| pair.mod_revision))
+            }
+            (Action::CompareAndSet { key, .. }, model::kv::ResponseBody::Txn { succeeded: true, .. }) => {
+                (*key, response.revision)
+            }
+            (Action::CompareAndSet { key, .. }, model::kv::ResponseBody::Txn { responses, .. }) => {
+                match responses.first().map(|response| &response.body) {
+                    Some(model::kv::ResponseBody::Range { kvs, .. }) => {
+                        (*key, kvs.first().map_or(0, |pair| pair.mod_revision))
+                    }
+                    _ => return,
+                }
+            }
+            _ => return,
+        };
+        self.seen.insert(seen.0, seen.1);
+    }
+}
+
+/// The key of a number: of equal length, so that numbers and bytes sort alike.
+pub(crate) fn key(number: u32) -> Vec<u8> {
+    format!("k{number:05}").into_bytes()
+}
+
+/// A value that names its operation, so that no two writes are alike, filled up to `bytes`.
+fn value(operation: usize, part: u32, bytes: u32) -> Vec<u8> {
+    let mut value = format!("o{operation}.{part};").into_bytes();
+    let fill = (operation as u8).wrapping_mul(31) | 1;
+    while value.len() < bytes as usize {
+        value.push(b'a' + (fill.wrapping_mul(value.len() as u8) % 26));
+    }
+    value
+}
+
+/// A request that reads every planned key.
+pub(crate) fn read_everything() -> Request {
+    Request::range(key(0), Some(vec![0]))
+}

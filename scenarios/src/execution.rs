@@ -1,0 +1,85 @@
+//! Plans run in processes of their own.
+
+use crate::plan::Plan;
+use crate::report::{Report, Verdict};
+use crate::run::{self, RunOptions};
+use serde::{Deserialize, Serialize};
+use sim::isolation::{Allowance, End, Ended, Farm};
+use std::io;
+use std::time::Duration;
+
+/// A run, and what it cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Execution {
+    /// What it found.
+    pub report: Report,
+    /// Processor time in seconds.
+    pub processor_s: f64,
+    /// Largest resident size in bytes.
+    pub peak_bytes: u64,
+}
+
+/// Runs plans in parallel, each in a process of its own. `K` tells them apart.
+pub struct Executor<K> {
+    farm: Farm<(K, Plan)>,
+}
+
+impl<K> Default for Executor<K> {
+    fn default() -> Self {
+        Self { farm: Farm::new(Allowance::default()) }
+    }
+}
+
+impl<K> Executor<K> {
+    /// How many plans run now.
+    pub fn running(&self) -> usize {
+        self.farm.len()
+    }
+
+    /// Starts a plan.
+    ///
+    /// # Errors
+    /// Where the host has no process or descriptor left.
+    pub fn start(&mut self, key: K, plan: Plan, options: RunOptions) -> io::Result<()> {
+        let given = plan.clone();
+        self.farm.start((key, plan), move || {
+            let report = run::run(&given, options);
+            serde_json::to_vec(&report).expect("a report has nothing that JSON cannot write")
+        })
+    }
+
+    /// Waits at most `patience` for the next plan to end.
+    ///
+    /// # Errors
+    /// Where waiting failed.
+    pub fn next(&mut self, patience: Duration) -> io::Result<Option<(K, Execution)>> {
+        Ok(self.farm.next(patience)?.map(|((key, plan), ended)| (key, classify(&plan, ended))))
+    }
+}
+
+/// Runs one plan in a process of its own.
+///
+/// # Errors
+/// Where the host has no process or descriptor left.
+pub fn execute(plan: &Plan, options: RunOptions) -> io::Result<Execution> {
+    let mut executor = Executor::default();
+    executor.start((), plan.clone(), options)?;
+    loop {
+        if let Some(((), execution)) = executor.next(Duration::from_secs(3600))? {
+            return Ok(execution);
+        }
+    }
+}
+
+fn classify(plan: &Plan, ended: Ended) -> Execution {
+    let incomplete = |why: String| Report::aborted(plan, Verdict::Incomplete { why });
+    let errors = ended.errors.trim_end();
+    let report = match ended.end {
+        End::Finished(bytes) => serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| incomplete(format!("its report cannot be read: {error}\n{errors}"))),
+        End::Exited(code) => incomplete(format!("its process exited with {code}\n{errors}")),
+        End::Signalled(signal) => incomplete(format!("signal {signal} ended its process\n{errors}")),
+        End::OutOfTime => incomplete(format!("its time was over\n{errors}")),
+    };
+    Execution { report, processor_s: ended.processor_time.as_secs_f64(), peak_bytes: ended.peak_bytes }
+}

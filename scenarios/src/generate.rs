@@ -1,0 +1,325 @@
+//! From a seed to a plan, swarm style: each seed switches whole classes of faults and operations off, since
+//! some bugs need the absence of a fault as others need its presence (Groce et al., ISSTA 2012).
+
+use crate::plan::{
+    Action, CrashPlace, DiskProfile, EngineChange, EngineName, FORMAT, Fault, NodePlan, PartitionShape, Plan,
+    PlannedFault, PlannedOperation, Target, Upgrade,
+};
+use crate::scenario::Scenario;
+use cluster::Design;
+use engines::EngineId;
+use sim::disk::FaultOptions;
+use sim::entropy::{Entropy, Ratio};
+use sim::network::LinkOptions;
+use sim::{ClockOptions, Crash, OperationFilter, Policy};
+
+/// Operations of a run, about.
+const OPERATIONS: u64 = 500;
+/// Clients of a run.
+const CLIENTS: u64 = 6;
+/// Distinct keys; few, so that operations meet.
+const KEYS: u64 = 24;
+/// Virtual time of load and faults, in milliseconds.
+const LOAD_MS: u64 = 45_000;
+
+/// Draws for one plan, a stream for each part of it.
+struct Draw {
+    seed: u64,
+}
+
+impl Draw {
+    fn stream(&self, part: &str) -> Entropy {
+        Entropy::stream(self.seed, &format!("plan: {part}"))
+    }
+}
+
+/// Three nodes, mixed engines, faults of every class that exists.
+pub(crate) fn default(seed: u64) -> Plan {
+    let draw = Draw { seed };
+    let mut topology = draw.stream("topology");
+    let engines = mixed_engines(&mut topology);
+    let mut plan = healthy(seed, Scenario::Default, &engines.map(|engine| (engine, 2)));
+    plan.policy = policy(&mut draw.stream("policy"));
+    plan.links = LinkOptions::swarm(&mut draw.stream("links"));
+    clocks(&mut plan, &mut draw.stream("clocks"));
+    disk_faults(&mut plan, &mut draw.stream("disk faults"));
+    let mut classes = draw.stream("fault classes");
+    let on = |classes: &mut Entropy| classes.chance(Ratio::percent(75));
+    if on(&mut classes) {
+        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 3, 9);
+    }
+    if on(&mut classes) {
+        crashes(&mut plan, &mut draw.stream("process kills"), Crash::ProcessKill, 2, 6);
+    }
+    if on(&mut classes) {
+        partitions(&mut plan, &mut draw.stream("partitions"));
+    }
+    if on(&mut classes) {
+        pauses(&mut plan, &mut draw.stream("pauses"));
+    }
+    if on(&mut classes) {
+        clock_steps(&mut plan, &mut draw.stream("clock steps"));
+    }
+    // Without any crash a run would show little of what the testbed is for.
+    if !plan.faults.iter().any(|fault| matches!(fault.fault, Fault::Crash { .. })) {
+        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 5, 9);
+    }
+    finish(plan)
+}
+
+/// Release 1 sled → release 2 sled → release 2 fjall, node by node, and the same way back.
+pub(crate) fn rolling_upgrade(seed: u64) -> Plan {
+    let draw = Draw { seed };
+    let mut plan = healthy(seed, Scenario::RollingUpgrade, &[(EngineId::Sled, 1); 3]);
+    plan.policy = policy(&mut draw.stream("policy"));
+    let mut steps = draw.stream("upgrades");
+    let stages = [(2, EngineId::Sled), (2, EngineId::Fjall), (2, EngineId::Sled), (1, EngineId::Sled)];
+    for (stage, (release, engine)) in (0u64..).zip(stages) {
+        let mut order = [1, 2, 3];
+        steps.shuffle(&mut order);
+        for (place, node) in (0u64..).zip(order) {
+            let change = if steps.chance(Ratio::percent(50)) {
+                EngineChange::ConvertInPlace
+            } else {
+                EngineChange::WipeAndFetch
+            };
+            let at_ms = 3_000 + (stage * 3 + place) * (LOAD_MS - 8_000) / 12;
+            plan.upgrades.push(Upgrade { at_ms, node, release, engine: EngineName(engine), change });
+        }
+    }
+    let mut classes = draw.stream("fault classes");
+    if classes.chance(Ratio::percent(75)) {
+        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 1, 4);
+    }
+    if classes.chance(Ratio::percent(75)) {
+        crashes(&mut plan, &mut draw.stream("process kills"), Crash::ProcessKill, 1, 4);
+    }
+    if classes.chance(Ratio::percent(75)) {
+        partitions(&mut plan, &mut draw.stream("partitions"));
+    }
+    finish(plan)
+}
+
+/// Power failures only, many.
+pub(crate) fn power(seed: u64) -> Plan {
+    let draw = Draw { seed };
+    let engines = mixed_engines(&mut draw.stream("topology"));
+    let mut plan = healthy(seed, Scenario::Power, &engines.map(|engine| (engine, 2)));
+    crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 12, 24);
+    finish(plan)
+}
+
+/// No fault.
+pub(crate) fn calm(seed: u64) -> Plan {
+    let engines = mixed_engines(&mut Draw { seed }.stream("topology"));
+    finish(healthy(seed, Scenario::Calm, &engines.map(|engine| (engine, 2))))
+}
+
+/// A plan with load and without any fault.
+fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
+    let draw = Draw { seed };
+    let nodes = nodes
+        .iter()
+        .map(|&(engine, release)| NodePlan {
+            engine: EngineName(engine),
+            release,
+            disk: DiskProfile::Posix,
+            log_faults: healthy_disk(),
+            data_faults: healthy_disk(),
+            clock: ClockOptions::default(),
+        })
+        .collect();
+    Plan {
+        format: FORMAT,
+        scenario: scenario.name().to_string(),
+        seed,
+        design: Design::default(),
+        policy: Policy::Random,
+        nodes,
+        links: LinkOptions::calm(),
+        heal_at_ms: LOAD_MS,
+        operations: operations(&draw),
+        faults: Vec::new(),
+        upgrades: Vec::new(),
+    }
+}
+
+fn finish(mut plan: Plan) -> Plan {
+    plan.faults.sort_by_key(|fault| fault.at_ms);
+    plan
+}
+
+/// Three engines, at least two kinds among them.
+fn mixed_engines(entropy: &mut Entropy) -> [EngineId; 3] {
+    let mut engines = [EngineId::Sled, EngineId::Fjall, EngineId::Redb];
+    if entropy.chance(Ratio::percent(60)) {
+        engines[2] = *entropy.choose(&[EngineId::Sled, EngineId::Fjall]);
+    }
+    entropy.shuffle(&mut engines);
+    engines
+}
+
+fn policy(entropy: &mut Entropy) -> Policy {
+    match entropy.below(4) {
+        0 => Policy::Priority { change_points: 3 + u32::try_from(entropy.below(20)).expect("small") },
+        1 => Policy::Fixed,
+        _ => Policy::Random,
+    }
+}
+
+/// The clients' load: bursts and pauses, some kinds of operations switched off.
+fn operations(draw: &Draw) -> Vec<PlannedOperation> {
+    let mut entropy = draw.stream("operations");
+    let kinds: Vec<u64> = (0..KINDS).filter(|&kind| kind < 2 || entropy.chance(Ratio::percent(75))).collect();
+    let mut operations: Vec<PlannedOperation> = (0..OPERATIONS)
+        .map(|_| PlannedOperation {
+            at_ms: 500 + entropy.below(LOAD_MS - 1_000),
+            client: small(entropy.below(CLIENTS)),
+            action: action(*entropy.choose(&kinds), &mut entropy),
+        })
+        .collect();
+    operations.sort_by_key(|operation| operation.at_ms);
+    operations
+}
+
+const KINDS: u64 = 8;
+
+fn action(kind: u64, entropy: &mut Entropy) -> Action {
+    let key = small(entropy.below(KEYS));
+    let bytes = if entropy.chance(Ratio::percent(5)) { 4_000 } else { small(20 + entropy.below(300)) };
+    match kind {
+        0 | 2 => Action::Put { key, bytes },
+        1 | 3 => Action::Get { key },
+        4 => Action::CompareAndSet { key, bytes },
+        5 => {
+            Action::Scan { from: key, to: key + small(1 + entropy.below(8)), limit: small(entropy.below(4)) }
+        }
+        6 if entropy.chance(Ratio::percent(30)) => {
+            Action::DeleteRange { from: key, to: key + small(1 + entropy.below(4)) }
+        }
+        6 => Action::Delete { key },
+        _ => Action::PutTwo { first: key, second: (key + 1) % small(KEYS), bytes },
+    }
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).expect("a small number")
+}
+
+fn target(entropy: &mut Entropy) -> Target {
+    match entropy.below(5) {
+        0 => Target::Leader,
+        1 => Target::Follower,
+        _ => Target::Node(1 + entropy.below(3)),
+    }
+}
+
+fn fault_time(entropy: &mut Entropy) -> u64 {
+    1_000 + entropy.below(LOAD_MS - 4_000)
+}
+
+/// Crashes at disk operations of any thread, or at any time; some fall inside a write, some on a background
+/// thread, some again during recovery.
+fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high: u64) {
+    for _ in 0..entropy.between(low, high) {
+        let at = (!entropy.chance(Ratio::percent(15))).then(|| place(entropy));
+        let again = if entropy.chance(Ratio::percent(35)) { entropy.between(1, 2) } else { 0 };
+        let again_after = (0..again).map(|_| entropy.between(1, 60)).collect();
+        let down_ms = if entropy.chance(Ratio::percent(20)) {
+            entropy.between(2_000, 8_000)
+        } else {
+            entropy.between(20, 800)
+        };
+        let fault = Fault::Crash { target: target(entropy), crash, at, down_ms, again_after };
+        plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
+    }
+}
+
+fn place(entropy: &mut Entropy) -> CrashPlace {
+    let filter = match entropy.below(6) {
+        0 => OperationFilter { thread_prefix: "fjall".to_string(), ..OperationFilter::default() },
+        1 => OperationFilter { path_contains: "raft/".to_string(), ..OperationFilter::default() },
+        2 => OperationFilter { path_contains: "store".to_string(), ..OperationFilter::default() },
+        _ => OperationFilter::default(),
+    };
+    let inside = entropy.chance(Ratio::percent(40));
+    let filter = OperationFilter { writes_only: inside, ..filter };
+    CrashPlace { operation: entropy.between(1, 40), inside, filter }
+}
+
+fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
+    for _ in 0..entropy.between(1, 6) {
+        let target = target(entropy);
+        let shape = match entropy.below(5) {
+            0 => PartitionShape::Mute(target),
+            1 => PartitionShape::Deafen(target),
+            2 => PartitionShape::Bridge(target),
+            _ => PartitionShape::Isolate(target),
+        };
+        let fault = Fault::Partition { shape, for_ms: entropy.between(300, 6_000) };
+        plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
+    }
+}
+
+fn pauses(plan: &mut Plan, entropy: &mut Entropy) {
+    for _ in 0..entropy.between(1, 4) {
+        let target = if entropy.chance(Ratio::percent(60)) { Target::Leader } else { target(entropy) };
+        let fault = Fault::Pause { target, for_ms: entropy.between(200, 5_000) };
+        plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
+    }
+}
+
+fn clock_steps(plan: &mut Plan, entropy: &mut Entropy) {
+    for _ in 0..entropy.between(1, 3) {
+        let size = i64::try_from(entropy.between(10, 600_000)).expect("ten minutes in milliseconds");
+        let by_ms = if entropy.chance(Ratio::percent(50)) { size } else { -size };
+        let fault = Fault::StepClock { target: target(entropy), by_ms };
+        plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
+    }
+}
+
+fn clocks(plan: &mut Plan, entropy: &mut Entropy) {
+    for node in &mut plan.nodes {
+        if entropy.chance(Ratio::percent(50)) {
+            let drift = i32::try_from(entropy.below(1_001)).expect("small") - 500;
+            let offset = i64::try_from(entropy.below(10_000_000_000)).expect("ten seconds") - 5_000_000_000;
+            node.clock = ClockOptions { drift_parts_per_million: drift, wall_offset_ns: offset };
+        }
+    }
+}
+
+/// Disk faults, within the budget: what loses acknowledged bytes (a lie, a failed sync) befalls the engine's
+/// disk of one node only, for raft promises nothing to a voter that forgets its log; what is reported to the
+/// caller may befall every node's both disks.
+fn disk_faults(plan: &mut Plan, entropy: &mut Entropy) {
+    if entropy.chance(Ratio::percent(50)) {
+        let count = plan.nodes.len() as u64;
+        let node = &mut plan.nodes[usize::try_from(entropy.below(count)).expect("few nodes")];
+        node.disk = DiskProfile::Lying;
+        node.data_faults.lying_sync = Ratio::percent(small(entropy.between(5, 60)));
+        if entropy.chance(Ratio::percent(40)) {
+            node.data_faults.sync_error = Ratio::per_million(small(entropy.between(500, 20_000)));
+        }
+    }
+    if entropy.chance(Ratio::percent(40)) {
+        for node in &mut plan.nodes {
+            for faults in [&mut node.log_faults, &mut node.data_faults] {
+                faults.write_error = Ratio::per_million(small(entropy.below(1_500)));
+                faults.short_write = Ratio::per_million(small(entropy.below(20_000)));
+                faults.short_read = Ratio::per_million(small(entropy.below(20_000)));
+                faults.interrupted = Ratio::per_million(small(entropy.below(10_000)));
+            }
+            node.log_faults.sync_error = Ratio::per_million(small(entropy.below(1_000)));
+        }
+    }
+}
+
+/// A healthy solid-state disk: a sync takes a twentieth of a millisecond and sometimes much longer.
+fn healthy_disk() -> FaultOptions {
+    FaultOptions {
+        sync_latency_base_ns: 50_000,
+        sync_latency_mean_ns: 150_000,
+        sync_latency_max_ns: 50_000_000,
+        ..FaultOptions::default()
+    }
+}

@@ -1,0 +1,155 @@
+//! Carries out what a plan says goes wrong.
+
+use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, Target, Upgrade};
+use crate::world::World;
+use sim::network::Partition;
+use sim::{Crash, CrashPoint};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long an upgrade step waits for the cluster to recover from the one before.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(8);
+/// How far a replica may lag and still count as caught up.
+const CAUGHT_UP_ENTRIES: u64 = 8;
+
+/// Starts a task for each fault, and one for the upgrades.
+pub(crate) fn inject(world: &Rc<World>) {
+    for fault in world.plan.faults.clone() {
+        let world = Rc::clone(world);
+        world.machine.spawn(carry_out(Rc::clone(&world), fault));
+    }
+    if !world.plan.upgrades.is_empty() {
+        world.machine.spawn(upgrade(Rc::clone(world)));
+    }
+}
+
+async fn carry_out(world: Rc<World>, planned: PlannedFault) {
+    world.machine.sleep_until(Duration::from_millis(planned.at_ms)).await;
+    match planned.fault {
+        Fault::Crash { target, crash, at, down_ms, again_after } => {
+            let node = world.resolve(target);
+            world.expect_crash(node, Duration::from_millis(down_ms), crash, &again_after);
+            crash_node(&world, node, crash, at);
+        }
+        Fault::Partition { shape, for_ms } => {
+            let partition = world.partition(shape);
+            let id = world.machine.partition(&partition);
+            world.counters.borrow_mut().partitions += 1;
+            world.machine.sleep(Duration::from_millis(for_ms)).await;
+            world.machine.heal(id);
+        }
+        Fault::Pause { target, for_ms } => {
+            let number = world.resolve(target);
+            let node = world.id(number);
+            if world.machine.is_up(node) {
+                world.note_pause(number, Duration::from_millis(for_ms));
+                world.machine.pause(node);
+                world.machine.sleep(Duration::from_millis(for_ms)).await;
+                world.machine.resume(node);
+            }
+        }
+        Fault::StepClock { target, by_ms } => {
+            world.machine.step_clock(world.id(world.resolve(target)), by_ms.saturating_mul(1_000_000));
+            world.counters.borrow_mut().clock_steps += 1;
+        }
+    }
+}
+
+fn crash_node(world: &World, node: u64, crash: Crash, at: Option<CrashPlace>) {
+    match at {
+        None => world.machine.crash(world.id(node), crash),
+        Some(CrashPlace { operation, inside, filter }) => {
+            world.machine.crash_at(world.id(node), CrashPoint { crash, operation, inside, filter });
+        }
+    }
+}
+
+/// Does the upgrades one after another.
+async fn upgrade(world: Rc<World>) {
+    for step in world.plan.upgrades.clone() {
+        world.machine.sleep_until(Duration::from_millis(step.at_ms)).await;
+        await_recovery(&world).await;
+        replace(&world, &step).await;
+        world.counters.borrow_mut().upgrades += 1;
+    }
+}
+
+async fn await_recovery(world: &World) {
+    let give_up = world.machine.now() + UPGRADE_PATIENCE;
+    while !world.has_recovered() && world.machine.now() < give_up {
+        world.machine.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Stops a node in good order, and starts it as the step says.
+async fn replace(world: &World, step: &Upgrade) {
+    let Upgrade { node, release, engine, change, .. } = *step;
+    world.ask_to_stop(node);
+    while world.machine.is_up(world.id(node)) {
+        world.machine.sleep(Duration::from_millis(20)).await;
+    }
+    // The engine's files are released when the last of the old process's threads has ended.
+    while world.machine.ghost_threads() > 0 {
+        world.machine.sleep(Duration::from_millis(5)).await;
+    }
+    world.release(node, release, EngineName(engine.0), change);
+}
+
+impl World {
+    /// The replica that a target means now.
+    pub(crate) fn resolve(&self, target: Target) -> u64 {
+        let leader = self.log.lock().leader.map_or(1, |(_, node)| node);
+        match target {
+            Target::Node(node) => node,
+            Target::Leader => leader,
+            Target::Follower => leader % self.count() + 1,
+        }
+    }
+
+    /// The links that a shape cuts, those to clients not among them.
+    fn partition(&self, shape: PartitionShape) -> Partition {
+        let everybody = || 1..=self.count();
+        let mut pairs = BTreeSet::new();
+        match shape {
+            PartitionShape::Isolate(target) => {
+                let node = self.resolve(target);
+                for other in everybody().filter(|other| *other != node) {
+                    pairs.extend([(node, other), (other, node)]);
+                }
+            }
+            PartitionShape::Mute(target) => {
+                let node = self.resolve(target);
+                pairs.extend(everybody().filter(|other| *other != node).map(|other| (node, other)));
+            }
+            PartitionShape::Deafen(target) => {
+                let node = self.resolve(target);
+                pairs.extend(everybody().filter(|other| *other != node).map(|other| (other, node)));
+            }
+            PartitionShape::Bridge(target) => {
+                let bridge = self.resolve(target);
+                let sides: Vec<u64> = everybody().filter(|other| *other != bridge).collect();
+                let (left, right) = sides.split_at(sides.len() / 2);
+                for (&left, &right) in
+                    left.iter().flat_map(|left| right.iter().map(move |right| (left, right)))
+                {
+                    pairs.extend([(left, right), (right, left)]);
+                }
+            }
+        }
+        Partition::Pairs(pairs)
+    }
+
+    /// True where every replica is up, has a state, and has applied nearly all that any has.
+    pub(crate) fn has_recovered(&self) -> bool {
+        let all_up = (1..=self.count()).all(|node| self.machine.is_up(self.id(node)));
+        let log = self.log.lock();
+        let most = log.applied.values().copied().max().unwrap_or(0);
+        let caught_up = (1..=self.count()).all(|node| {
+            let applied = log.applied.get(&node).copied().unwrap_or(0);
+            let rebuilding = log.rebuilding.get(&node).copied().unwrap_or(true);
+            !rebuilding && applied + CAUGHT_UP_ENTRIES >= most
+        });
+        all_up && caught_up
+    }
+}

@@ -1,0 +1,29 @@
+//! Workload, fault plans, the run loop, the oracles' wiring, the corpus and the zoo.
+//!
+//! A [`plan::Plan`] says everything about a run; a [`scenario::Scenario`] makes one from a seed; [`execute`] runs
+//! it in a process of its own and gives back a [`report::Report`].
+
+mod client;
+mod execution;
+mod generate;
+mod injector;
+pub mod milestones;
+mod observation;
+mod oracles;
+pub mod plan;
+pub mod report;
+mod run;
+pub mod scenario;
+pub mod swarm;
+mod translate;
+mod transport;
+mod world;
+
+pub use cluster::design::Field as DesignField;
+pub use execution::{Execution, Executor, execute};
+pub use run::{RunOptions, run};
+
+/// The choices of the protocols that a plan's design makes, with the values known to be wrong.
+pub fn design_fields() -> &'static [DesignField] {
+    cluster::Design::fields()
+}

@@ -1,0 +1,190 @@
+//! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
+
+use crate::run::Evidence;
+use crate::world::ObservedStop;
+use cluster::{ReplicaEvent, SnapshotOutcome};
+use serde::{Deserialize, Serialize};
+use sim::StopCause;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Something that a run may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Milestone {
+    /// The power failed while a background thread of fjall was at a disk operation.
+    PowerFailureInFjallBackground,
+    /// The power failed inside a write of sled's log.
+    PowerFailureInSledLogWrite,
+    /// A node crashed before it had come up again.
+    CrashInRecovery,
+    /// A node crashed while it installed a snapshot.
+    CrashInSnapshotInstall,
+    /// A snapshot was installed as it came, without a header.
+    SnapshotBare,
+    /// A snapshot of the receiver's own engine was installed, with a header.
+    SnapshotHeaded,
+    /// A snapshot of another engine was transcoded.
+    SnapshotTranscoded,
+    /// A snapshot was refused, and the old state stayed.
+    SnapshotRefused,
+    /// A torn tail of a raft log was cut off.
+    TornTailRepaired,
+    /// A leader was frozen, and another was elected meanwhile.
+    LeaderPausedAndDeposed,
+    /// A sync was acknowledged and not honoured.
+    SyncLied,
+    /// A sync failed.
+    SyncFailed,
+    /// A write was torn.
+    WriteTorn,
+    /// An engine broke a promise, and the replica was rebuilt from a peer.
+    EngineRebuilt,
+    /// A node was upgraded or downgraded.
+    Upgraded,
+    /// A store was converted in place from one engine to another.
+    Converted,
+    /// An interrupted installation was finished, or undone, at a start.
+    InstallResumed,
+}
+
+impl Milestone {
+    /// Every milestone.
+    pub const ALL: [Self; 17] = [
+        Self::PowerFailureInFjallBackground,
+        Self::PowerFailureInSledLogWrite,
+        Self::CrashInRecovery,
+        Self::CrashInSnapshotInstall,
+        Self::SnapshotBare,
+        Self::SnapshotHeaded,
+        Self::SnapshotTranscoded,
+        Self::SnapshotRefused,
+        Self::TornTailRepaired,
+        Self::LeaderPausedAndDeposed,
+        Self::SyncLied,
+        Self::SyncFailed,
+        Self::WriteTorn,
+        Self::EngineRebuilt,
+        Self::Upgraded,
+        Self::Converted,
+        Self::InstallResumed,
+    ];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PowerFailureInFjallBackground => "power failure in a background thread of fjall",
+            Self::PowerFailureInSledLogWrite => "power failure inside a sled log write",
+            Self::CrashInRecovery => "crash during recovery",
+            Self::CrashInSnapshotInstall => "crash during the installation of a snapshot",
+            Self::SnapshotBare => "bare snapshot installed",
+            Self::SnapshotHeaded => "headed snapshot installed",
+            Self::SnapshotTranscoded => "snapshot transcoded",
+            Self::SnapshotRefused => "snapshot refused",
+            Self::TornTailRepaired => "torn tail of the raft log repaired",
+            Self::LeaderPausedAndDeposed => "leader paused and deposed",
+            Self::SyncLied => "sync that lied",
+            Self::SyncFailed => "sync that failed",
+            Self::WriteTorn => "torn write",
+            Self::EngineRebuilt => "replica rebuilt after its engine broke a promise",
+            Self::Upgraded => "node upgraded",
+            Self::Converted => "store converted in place",
+            Self::InstallResumed => "interrupted installation finished or undone",
+        }
+    }
+}
+
+impl fmt::Display for Milestone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// What the run reached.
+pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
+    let mut reached: BTreeSet<Milestone> = evidence.stops.iter().flat_map(at_stop).collect();
+    let events = &evidence.log.events;
+    reached.extend(events.iter().filter_map(|observed| at_event(&observed.event)));
+    let faults = &evidence.disk_faults;
+    let conditions = [
+        (faults.iter().any(|faults| faults.lying_syncs > 0), Milestone::SyncLied),
+        (faults.iter().any(|faults| faults.sync_errors > 0), Milestone::SyncFailed),
+        (evidence.counters.upgrades > 0, Milestone::Upgraded),
+        (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
+        (rebuilt(evidence), Milestone::EngineRebuilt),
+    ];
+    reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
+    reached
+}
+
+fn at_stop(observed: &ObservedStop) -> Vec<Milestone> {
+    let stop = &observed.stop;
+    let mut reached = Vec::new();
+    if stop.cause == StopCause::Exit {
+        return reached;
+    }
+    if observed.recovering {
+        reached.push(Milestone::CrashInRecovery);
+    }
+    if observed.installing {
+        reached.push(Milestone::CrashInSnapshotInstall);
+    }
+    if stop.report.as_ref().is_some_and(|report| report.torn > 0) {
+        reached.push(Milestone::WriteTorn);
+    }
+    if let (StopCause::PowerFailure, Some(site)) = (stop.cause, &stop.site) {
+        if site.thread.starts_with("fjall") {
+            reached.push(Milestone::PowerFailureInFjallBackground);
+        }
+        if site.inside
+            && site.is_write
+            && observed.engine.0 == engines::EngineId::Sled
+            && site.path.ends_with("/db")
+        {
+            reached.push(Milestone::PowerFailureInSledLogWrite);
+        }
+    }
+    reached
+}
+
+fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
+    match event {
+        ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
+        ReplicaEvent::InstallResumed { .. } => Some(Milestone::InstallResumed),
+        ReplicaEvent::Converted { .. } => Some(Milestone::Converted),
+        ReplicaEvent::SnapshotReceived { outcome, prefix, .. } => match outcome {
+            SnapshotOutcome::Installed if prefix.starts_with(&snapshots::MAGIC) => {
+                Some(Milestone::SnapshotHeaded)
+            }
+            SnapshotOutcome::Installed => Some(Milestone::SnapshotBare),
+            SnapshotOutcome::Transcoded { .. } => Some(Milestone::SnapshotTranscoded),
+            SnapshotOutcome::Refused { .. } => Some(Milestone::SnapshotRefused),
+            SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => None,
+        },
+        _ => None,
+    }
+}
+
+/// A node led when it was frozen, and another became leader before it went on.
+fn deposed_while_paused(evidence: &Evidence) -> bool {
+    evidence.log.pauses.iter().any(|pause| {
+        pause.was_leader
+            && evidence.log.events.iter().any(|observed| {
+                observed.node != pause.node
+                    && observed.at > pause.from
+                    && observed.at < pause.until
+                    && matches!(observed.event, ReplicaEvent::BecameLeader { .. })
+            })
+    })
+}
+
+/// An engine finding on a node that later installed a snapshot.
+fn rebuilt(evidence: &Evidence) -> bool {
+    let events = &evidence.log.events;
+    events.iter().enumerate().any(|(index, found)| {
+        matches!(found.event, ReplicaEvent::EngineFinding { .. })
+            && events[index..].iter().any(|later| {
+                later.node == found.node && matches!(later.event, ReplicaEvent::SnapshotInstallEnd { .. })
+            })
+    })
+}

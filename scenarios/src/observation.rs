@@ -1,0 +1,178 @@
+//! What a run saw: the events of replicas and machine, and the history of clients, on one time line.
+
+use cluster::mvcc::{Record, RecordValue};
+use cluster::{Observer, Recovery, ReplicaEvent};
+use model::history::{Recorder, Stamp};
+use model::kv::{Answer, Request};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// An event of a replica, with its place and time.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    pub(crate) at: Duration,
+    /// Numbered from 1.
+    pub(crate) node: u64,
+    pub(crate) incarnation: u32,
+    pub(crate) event: ReplicaEvent,
+}
+
+/// One version of a key in a replica's store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StoredVersion {
+    pub(crate) revision: (i64, i64),
+    pub(crate) key: Vec<u8>,
+    /// None for a deletion.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// What a replica's store held in the end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) applied_index: u64,
+    pub(crate) versions: Vec<StoredVersion>,
+}
+
+/// Everything that was seen.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) events: Vec<Observed>,
+    pub(crate) history: Recorder<Request, Answer>,
+    /// Per node, or why its store could not be read.
+    pub(crate) contents: BTreeMap<u64, Result<Contents, String>>,
+    /// Who leads, by the latest term heard of: term and node.
+    pub(crate) leader: Option<(u64, u64)>,
+    /// The highest index that each running replica has applied.
+    pub(crate) applied: BTreeMap<u64, u64>,
+    /// Replicas that wait for a snapshot, since they have no state.
+    pub(crate) rebuilding: BTreeMap<u64, bool>,
+    pub(crate) refused: u64,
+    pub(crate) pauses: Vec<PauseSpan>,
+    order: u64,
+}
+
+/// A node that was frozen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PauseSpan {
+    pub(crate) node: u64,
+    pub(crate) was_leader: bool,
+    pub(crate) from: Duration,
+    pub(crate) until: Duration,
+}
+
+impl From<Record> for StoredVersion {
+    fn from(record: Record) -> Self {
+        let value = match record.value {
+            RecordValue::Put { value, .. } => Some(value),
+            RecordValue::Tombstone => None,
+        };
+        Self { revision: (record.revision.main, record.revision.sub), key: record.key, value }
+    }
+}
+
+/// The log, shared by the run's tasks and the replicas' threads. One of them runs at a time.
+#[derive(Clone, Default)]
+pub(crate) struct SharedLog(Arc<Mutex<Log>>);
+
+impl SharedLog {
+    /// The log. Nobody waits while holding it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().expect("nobody panics while holding the log")
+    }
+}
+
+impl Log {
+    /// A stamp for `at`, later than every earlier one.
+    pub(crate) fn stamp(&mut self, at: Duration) -> Stamp {
+        self.order += 1;
+        Stamp { time_ns: u64::try_from(at.as_nanos()).expect("virtual time fits"), order: self.order }
+    }
+
+    /// Whether an incarnation has not come up yet, and whether it is installing a snapshot.
+    pub(crate) fn phase(&self, node: u64, incarnation: u32) -> (bool, bool) {
+        let own =
+            || self.events.iter().rev().filter(move |it| it.node == node && it.incarnation == incarnation);
+        let started = own().any(|it| matches!(it.event, ReplicaEvent::Started { .. }));
+        let installing = own().find_map(|it| match it.event {
+            ReplicaEvent::SnapshotInstallBegin { .. } => Some(true),
+            ReplicaEvent::SnapshotInstallEnd { .. } => Some(false),
+            _ => None,
+        });
+        (!started, installing == Some(true))
+    }
+
+    fn observe(&mut self, observed: Observed) {
+        let node = observed.node;
+        match &observed.event {
+            ReplicaEvent::BecameLeader { term, .. } => {
+                if self.leader.is_none_or(|(known, _)| known <= *term) {
+                    self.leader = Some((*term, node));
+                }
+            }
+            ReplicaEvent::Started { applied_index, recovery, .. } => {
+                self.applied.insert(node, *applied_index);
+                self.rebuilding.insert(node, *recovery == Recovery::Rebuild);
+            }
+            ReplicaEvent::Applied { index, .. } => {
+                self.applied.insert(node, *index);
+            }
+            ReplicaEvent::SnapshotInstallEnd { index } => {
+                self.applied.insert(node, *index);
+                self.rebuilding.insert(node, false);
+            }
+            _ => {}
+        }
+        self.events.push(observed);
+    }
+}
+
+/// Listens to one incarnation of a replica. What a ghost says is not heard.
+pub(crate) struct Listener {
+    pub(crate) log: SharedLog,
+    pub(crate) node: u64,
+    pub(crate) process: sim::Process,
+}
+
+impl Observer for Listener {
+    fn event(&self, event: &ReplicaEvent) {
+        if !self.process.is_current() {
+            return;
+        }
+        let number = u16::try_from(self.node).expect("few nodes");
+        sim::mark(number, topic(event), &format!("{event:?}"));
+        let at = sim::now();
+        let incarnation = self.process.incarnation;
+        self.log.lock().observe(Observed { at, node: self.node, incarnation, event: event.clone() });
+    }
+}
+
+/// The name of an event in the trace.
+fn topic(event: &ReplicaEvent) -> &'static str {
+    match event {
+        ReplicaEvent::TornTail { .. } => "torn tail",
+        ReplicaEvent::InstallResumed { .. } => "install resumed",
+        ReplicaEvent::EngineFinding { .. } => "engine finding",
+        ReplicaEvent::StoreDiscarded { .. } => "store discarded",
+        ReplicaEvent::Converted { .. } => "converted",
+        ReplicaEvent::Started { .. } => "started",
+        ReplicaEvent::StateChanged { .. } => "state",
+        ReplicaEvent::BecameLeader { .. } => "leader",
+        ReplicaEvent::HardState { .. } => "hard state",
+        ReplicaEvent::Applied { .. } => "applied",
+        ReplicaEvent::StateHash { .. } => "state hash",
+        ReplicaEvent::FlushBegin { .. } => "flush begin",
+        ReplicaEvent::FlushEnd { .. } => "flush end",
+        ReplicaEvent::LogCompacted { .. } => "log compacted",
+        ReplicaEvent::ReadIndexRetried { .. } => "read index retried",
+        ReplicaEvent::PeerHello { .. } => "hello",
+        ReplicaEvent::FrameDropped { .. } => "frame dropped",
+        ReplicaEvent::HeldBack { .. } => "held back",
+        ReplicaEvent::SnapshotSent { .. } => "snapshot sent",
+        ReplicaEvent::SnapshotSendEnded { .. } => "snapshot send ended",
+        ReplicaEvent::SnapshotReceived { .. } => "snapshot received",
+        ReplicaEvent::SnapshotInstallBegin { .. } => "install begin",
+        ReplicaEvent::SnapshotInstallEnd { .. } => "install end",
+        ReplicaEvent::SnapshotRequested { .. } => "snapshot requested",
+    }
+}

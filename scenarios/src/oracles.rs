@@ -1,0 +1,345 @@
+//! From what a run saw to the model's verdicts.
+
+use crate::observation::Observed;
+use crate::run::{Evidence, LIVENESS_BOUND};
+use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
+use engines::EngineId;
+use model::durability::{self, ReplicaContents, StoredVersion};
+use model::equality::{self, HashReport};
+use model::history::History;
+use model::linearizability::{Budget, Verdict};
+use model::liveness::{self, Healing, ReplicaProgress};
+use model::raft::{self, Entry, RaftEvent, RaftEventKind};
+use model::routing::{self, End, Party, Reason, Received, Sent, SnapshotEvent};
+use model::specs::etcd::Etcd;
+use model::verdict::{Check, Violation};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Asks every oracle.
+pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
+    violations.extend(linearizable(&history));
+    violations.extend(durable(evidence, &history));
+    violations.extend(equality::check(&hashes(&evidence.log.events)));
+    violations.extend(routing::check(&streams(evidence)));
+    violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
+    violations.extend(live(evidence));
+    violations.extend(processes(evidence));
+    violations
+}
+
+fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Option<Violation> {
+    match model::revisions::check(history, Budget::default()) {
+        Verdict::Linearizable { .. } => None,
+        Verdict::Violation(evidence) => Some(evidence.violation(&Etcd::of(history), history.operations())),
+        Verdict::Undecided { steps } => {
+            let message = format!("no legal order was found in {steps} steps, and none was ruled out");
+            Some(Violation::new(Check::Linearizable, message))
+        }
+    }
+}
+
+fn durable(evidence: &Evidence, history: &History<model::kv::Request, model::kv::Answer>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut replicas = Vec::new();
+    for (&node, contents) in &evidence.log.contents {
+        match contents {
+            Ok(contents) => replicas.push(ReplicaContents {
+                node,
+                versions: contents
+                    .versions
+                    .iter()
+                    .map(|version| StoredVersion {
+                        key: version.key.clone(),
+                        mod_revision: version.revision.0,
+                        value: version.value.clone(),
+                    })
+                    .collect(),
+            }),
+            Err(error) => violations.push(
+                Violation::new(
+                    Check::Durable,
+                    format!("the store of node {node} cannot be read after the end"),
+                )
+                .with(error.clone()),
+            ),
+        }
+    }
+    // A replica that never got its state back holds nothing and says so; that is for liveness to judge.
+    let converged = evidence.converged_at.is_some();
+    if converged {
+        violations.extend(durability::check(&durability::acknowledged_writes(history), &replicas));
+        violations.extend(equal_contents(evidence));
+    }
+    violations
+}
+
+/// Whether the stores hold the same versions, read out in full after the end.
+fn equal_contents(evidence: &Evidence) -> Option<Violation> {
+    let mut stores =
+        evidence.log.contents.iter().filter_map(|(node, store)| Some((node, store.as_ref().ok()?)));
+    let (first, expected) = stores.next()?;
+    let (other, found) = stores.find(|(_, store)| {
+        store.applied_index == expected.applied_index && store.versions != expected.versions
+    })?;
+    let message = format!(
+        "at applied index {}, nodes {first} and {other} hold different versions",
+        expected.applied_index
+    );
+    Some(Violation::new(Check::ReplicasEqual, message).with(format!(
+        "{} versions on node {first}, {} on node {other}",
+        expected.versions.len(),
+        found.versions.len()
+    )))
+}
+
+fn hashes(events: &[Observed]) -> Vec<HashReport> {
+    let mut engines: BTreeMap<u64, String> = BTreeMap::new();
+    events
+        .iter()
+        .filter_map(|observed| {
+            if let ReplicaEvent::Started { hello, .. } = &observed.event {
+                engines.insert(observed.node, engine_name(hello.peer.engine));
+            }
+            let ReplicaEvent::StateHash { applied_index, hash, .. } = observed.event else { return None };
+            Some(HashReport {
+                node: observed.node,
+                incarnation: observed.incarnation.into(),
+                applied_index,
+                hash,
+                engine: engines.get(&observed.node).cloned().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+fn engine_name(id: u8) -> String {
+    EngineId::from_byte(id).map_or_else(|| format!("engine {id:#04x}"), |engine| engine.name().to_string())
+}
+
+/// Snapshot streams: what was sent, paired with what became of it.
+fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
+    let mut hellos: BTreeMap<u64, Hello> = BTreeMap::new();
+    let mut last: BTreeMap<(u64, u64, u64), u64> = BTreeMap::new();
+    let mut events = Vec::new();
+    let may_damage = !evidence.plan.links.corruption.is_zero();
+    for (stream, observed) in (1u64..).zip(&evidence.log.events) {
+        match &observed.event {
+            ReplicaEvent::Started { hello, .. } => {
+                hellos.insert(observed.node, *hello);
+            }
+            ReplicaEvent::SnapshotSent {
+                to, index, announced_bytes, wire_bytes, prefix, receiver, ..
+            } => {
+                let Some(sender) = hellos.get(&observed.node) else { continue };
+                last.insert((observed.node, *to, *index), stream);
+                events.push(SnapshotEvent::Sent(Sent {
+                    stream,
+                    sender: party(observed.node, sender),
+                    receiver: party(*to, receiver),
+                    announced_bytes: *announced_bytes,
+                    true_bytes: Some(*wire_bytes),
+                    first_bytes: prefix.clone(),
+                }));
+            }
+            ReplicaEvent::SnapshotReceived { from, index, outcome, .. } => {
+                let Some(&stream) = last.get(&(*from, observed.node, *index)) else { continue };
+                events.extend(received(stream, outcome, may_damage, &events));
+            }
+            _ => {}
+        }
+    }
+    events
+}
+
+fn party(node: u64, hello: &Hello) -> Party {
+    Party {
+        node,
+        release: match hello.peer.release {
+            snapshots::Release::One => routing::Release::One,
+            snapshots::Release::Two => routing::Release::Two,
+        },
+        engine: hello.peer.engine,
+        readable: engines::registry().iter().map(|engine| engine.id().byte()).collect(),
+    }
+}
+
+/// What became of a stream. A refusal on links that damage bytes proves nothing against the receiver.
+fn received(
+    stream: u64,
+    outcome: &SnapshotOutcome,
+    may_damage: bool,
+    events: &[SnapshotEvent],
+) -> Option<SnapshotEvent> {
+    let sent = events.iter().find_map(|event| match event {
+        SnapshotEvent::Sent(sent) if sent.stream == stream => Some(sent),
+        SnapshotEvent::Sent(_) | SnapshotEvent::Received(_) => None,
+    })?;
+    let end = match outcome {
+        SnapshotOutcome::Installed => End::Installed,
+        SnapshotOutcome::Transcoded { .. } => End::Transcoded,
+        SnapshotOutcome::Refused { .. } if may_damage => End::Abandoned,
+        SnapshotOutcome::Refused { error } => reason(error).map_or(End::Abandoned, End::Refused),
+        SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => End::Abandoned,
+    };
+    let received_bytes = sent.true_bytes.unwrap_or(0);
+    Some(SnapshotEvent::Received(Received {
+        stream,
+        received_bytes,
+        damaged: false,
+        end,
+        state_before: 0,
+        state_after: 0,
+    }))
+}
+
+/// The rule that a refusal names; none where the receiver's own disk was the trouble.
+fn reason(error: &str) -> Option<Reason> {
+    let reasons = [
+        ("truncated", Reason::Truncated),
+        ("over-long", Reason::Overlong),
+        ("unknown engine", Reason::UnknownEngine),
+        ("unknown version", Reason::UnknownVersion),
+        ("digest", Reason::WrongDigest),
+        ("body", Reason::UnreadableBody),
+    ];
+    let error = error.to_lowercase();
+    reasons.into_iter().find(|(word, _)| error.contains(word)).map(|(_, reason)| reason)
+}
+
+fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
+    events
+        .iter()
+        .filter_map(|observed| {
+            let kind = match observed.event {
+                ReplicaEvent::Started { term, vote, commit, applied_index, .. } => {
+                    RaftEventKind::Started { term, vote, commit, applied: applied_index }
+                }
+                ReplicaEvent::HardState { term, vote, commit } => {
+                    RaftEventKind::HardState { term, vote, commit }
+                }
+                ReplicaEvent::BecameLeader { term, last_index, last_term } => {
+                    RaftEventKind::BecameLeader { term, last_index, last_term }
+                }
+                ReplicaEvent::Applied { index, term, entry_hash } => {
+                    RaftEventKind::Applied(Entry { index, term, hash: entry_hash })
+                }
+                ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
+                _ => return None,
+            };
+            let (node, incarnation) = (observed.node, observed.incarnation.into());
+            Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })
+        })
+        .collect()
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("virtual time fits")
+}
+
+/// Whether everything ended and converged. Where every replica's engine broke its promises at once, there was
+/// nothing left to rebuild from: then the run is bound not to lie, but not to live.
+fn live(evidence: &Evidence) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    if all_states_lost(evidence) {
+        return violations;
+    }
+    let bound = LIVENESS_BOUND.as_secs();
+    if !evidence.clients_done {
+        let message =
+            format!("the clients were not all answered within {bound} s after everything was mended");
+        violations.push(states(evidence).fold(Violation::new(Check::Live, message), Violation::with));
+    }
+    if evidence.converged_at.is_none() {
+        let healing =
+            Healing { healed_at_ns: nanoseconds(evidence.healed_at), bound_ns: nanoseconds(LIVENESS_BOUND) };
+        let progress: Vec<_> = evidence
+            .log
+            .applied
+            .iter()
+            .map(|(&node, &applied_index)| ReplicaProgress {
+                node,
+                applied_index,
+                reached_at_ns: nanoseconds(evidence.virtual_time),
+            })
+            .collect();
+        let found = liveness::check(healing, &[], &progress);
+        let message =
+            format!("the replicas did not all come back within {bound} s after everything was mended");
+        let fallback = states(evidence).fold(Violation::new(Check::Live, message), Violation::with);
+        violations.push(found.into_iter().next().unwrap_or(fallback));
+    }
+    if evidence.ghost_threads > 0 {
+        let message = format!("{} threads of crashed incarnations never ended", evidence.ghost_threads);
+        violations.push(Violation::new(Check::Live, message));
+    }
+    violations
+}
+
+/// True where at some moment no replica had a state to serve.
+pub(crate) fn all_states_lost(evidence: &Evidence) -> bool {
+    let mut rebuilding = BTreeSet::new();
+    let nodes = evidence.plan.nodes.len();
+    evidence.log.events.iter().any(|observed| {
+        match observed.event {
+            ReplicaEvent::Started { recovery: Recovery::Rebuild, .. } => rebuilding.insert(observed.node),
+            ReplicaEvent::Started { .. } | ReplicaEvent::SnapshotInstallEnd { .. } => {
+                rebuilding.remove(&observed.node)
+            }
+            _ => false,
+        };
+        rebuilding.len() == nodes
+    })
+}
+
+/// A line on each node's end, for evidence.
+fn states(evidence: &Evidence) -> impl Iterator<Item = String> {
+    evidence.log.applied.iter().map(|(node, applied)| {
+        let rebuilding = evidence.log.rebuilding.get(node).copied().unwrap_or(false);
+        let last = evidence.stops.iter().rev().find(|stop| stop.node == *node);
+        let stopped = last.map_or(String::new(), |stop| {
+            format!(
+                ", last stopped at {:.3} s: {:?} {:?}",
+                stop.at.as_secs_f64(),
+                stop.stop.cause,
+                stop.stop.result
+            )
+        });
+        format!(
+            "node {node} applied {applied}{}{stopped}",
+            if rebuilding { ", waits for a snapshot" } else { "" }
+        )
+    })
+}
+
+/// A replica must not stop by itself, nor panic, unless its disk failed it.
+fn processes(evidence: &Evidence) -> Vec<Violation> {
+    let faulty_disks = evidence.disk_faults.iter().any(|faults| {
+        faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
+            > 0
+    });
+    let mut violations = Vec::new();
+    for stop in evidence.stops.iter().filter(|stop| stop.stop.cause == sim::StopCause::Exit) {
+        if let Err(why) = &stop.stop.result
+            && !faulty_disks
+        {
+            let message = format!(
+                "node {} ({}) stopped by itself at {:.3} s",
+                stop.node,
+                stop.engine,
+                stop.at.as_secs_f64()
+            );
+            violations.push(Violation::new(Check::Engine, message).with(why.clone()));
+        }
+    }
+    for (node, message, backtrace) in &evidence.panics {
+        if !faulty_disks {
+            let violation =
+                Violation::new(Check::Engine, format!("a thread of node {node} panicked: {message}"));
+            violations.push(backtrace.lines().fold(violation, |violation, line| violation.with(line)));
+        }
+    }
+    violations
+}

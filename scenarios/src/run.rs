@@ -1,0 +1,207 @@
+//! One run of one plan, from start to verdict.
+
+use crate::client::{Client, read_everything};
+use crate::injector;
+use crate::observation::{Log, SharedLog};
+use crate::oracles;
+use crate::plan::Plan;
+use crate::report::{Report, Verdict};
+use crate::world::{FaultCounters, ObservedStop, World};
+use sim::disk::FaultCounters as DiskFaults;
+use sim::network::LinkOptions;
+use sim::{Abort, Aborted, Completed, Machine, Options};
+use std::cell::Cell;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Virtual time that the cluster has, once everything is mended, to answer every client and to converge.
+pub(crate) const LIVENESS_BOUND: Duration = Duration::from_secs(60);
+/// Prefix of the names of sled's I/O threads, which one process shares among all its databases.
+const SLED_POOL: &str = "sled-io-";
+
+/// How to run a plan.
+#[derive(Default)]
+pub struct RunOptions {
+    /// Where every event goes as a line of text.
+    pub trace: Option<Box<dyn Write + Send>>,
+    /// Whether the kernel enforces that no system call leaves the machine.
+    pub enforce_hermetic: bool,
+}
+
+/// What a run leaves for the oracles.
+pub(crate) struct Evidence {
+    pub(crate) plan: Plan,
+    pub(crate) log: Log,
+    pub(crate) stops: Vec<ObservedStop>,
+    pub(crate) panics: Vec<(u64, String, String)>,
+    pub(crate) counters: FaultCounters,
+    pub(crate) disk_faults: Vec<DiskFaults>,
+    pub(crate) network: sim::network::Counters,
+    pub(crate) healed_at: Duration,
+    /// Whether all clients were done, and all replicas had converged, within the bound.
+    pub(crate) clients_done: bool,
+    pub(crate) converged_at: Option<Duration>,
+    pub(crate) ghost_threads: usize,
+    pub(crate) last_operations: Vec<(u64, Vec<String>)>,
+    pub(crate) virtual_time: Duration,
+}
+
+/// Runs a plan in this process, which must not run another one. See [`crate::execute`].
+pub fn run(plan: &Plan, options: RunOptions) -> Report {
+    let machine_options = Options {
+        policy: plan.policy,
+        process_wide_threads: vec![SLED_POOL.to_string()],
+        virtual_time_limit: Duration::from_millis(plan.heal_at_ms) + LIVENESS_BOUND * 4,
+        enforce_hermetic: options.enforce_hermetic,
+        ..Options::new(plan.seed)
+    };
+    let driven = plan.clone();
+    match sim::run(machine_options, options.trace, async |machine: Machine| drive(machine, driven).await) {
+        Ok(Completed { value, trace, counters, .. }) => {
+            let violations = oracles::judge(&value);
+            let mut report = Report::of(&value, violations);
+            report.trace = trace.hash;
+            report.events = trace.events;
+            report.hand_overs = counters.hand_overs;
+            report.disk_operations = counters.disk_operations;
+            report
+        }
+        Err(aborted) => Report::aborted(plan, verdict_of_abort(&aborted)),
+    }
+}
+
+/// A deadlock or an exhausted virtual time is the cluster's failing; the rest is the run's.
+fn verdict_of_abort(aborted: &Aborted) -> Verdict {
+    let threads = aborted.threads.iter().flat_map(|thread| thread.lines().map(str::to_string)).collect();
+    let at = aborted.virtual_time.as_secs_f64();
+    let broke = |message: String| {
+        let violation =
+            model::verdict::Violation { check: model::verdict::Check::Live, message, evidence: threads };
+        Verdict::Violated { violations: vec![violation] }
+    };
+    match &aborted.abort {
+        Abort::Deadlock => broke(format!("deadlock after {at:.3} s: every thread waits, and nothing is due")),
+        Abort::VirtualTimeLimit => broke(format!("the run did not end within {at:.0} s of virtual time")),
+        other => Verdict::Incomplete { why: format!("{other:?} after {at:.3} s of virtual time") },
+    }
+}
+
+async fn drive(machine: Machine, plan: Plan) -> Evidence {
+    let log = SharedLog::default();
+    let world = World::new(plan, machine, log.clone());
+    machine.set_default_link(LinkOptions::client());
+    for from in 1..=world.count() {
+        for to in (1..=world.count()).filter(|to| *to != from) {
+            machine.set_link(from, to, world.plan.links);
+        }
+    }
+    machine.spawn(Rc::clone(&world).supervise());
+    for node in 1..=world.count() {
+        world.start(node);
+    }
+    injector::inject(&world);
+    let pending = start_clients(&world);
+    machine.sleep_until(Duration::from_millis(world.plan.heal_at_ms)).await;
+    heal(&world);
+    let healed_at = machine.now();
+    let clients_done = settle(&world, &pending, healed_at).await;
+    let converged_at = converge(&world, healed_at).await;
+    let last_operations =
+        (1..=world.count()).map(|node| (node, machine.last_operations(world.id(node)))).collect();
+    world.finish().await;
+    Evidence {
+        plan: world.plan.clone(),
+        stops: world.stops.take(),
+        panics: world
+            .panics
+            .take()
+            .into_iter()
+            .map(|(node, panic)| (node, format!("{}: {}", panic.thread, panic.message), panic.backtrace()))
+            .collect(),
+        counters: *world.counters.borrow(),
+        disk_faults: (1..=world.count()).flat_map(|node| machine.disk_faults(world.id(node))).collect(),
+        network: machine.network_counters(),
+        healed_at,
+        clients_done,
+        converged_at,
+        ghost_threads: machine.ghost_threads(),
+        last_operations,
+        virtual_time: machine.now(),
+        log: std::mem::take(&mut *log.lock()),
+    }
+}
+
+/// Starts the clients; the cell counts those that are not done.
+fn start_clients(world: &Rc<World>) -> Rc<Cell<u32>> {
+    let pending = Rc::new(Cell::new(world.plan.clients()));
+    for number in 0..world.plan.clients() {
+        let operations: Vec<_> = world
+            .plan
+            .operations
+            .iter()
+            .cloned()
+            .enumerate()
+            .filter(|(_, operation)| operation.client == number)
+            .collect();
+        let (world, pending) = (Rc::clone(world), Rc::clone(&pending));
+        world.machine.spawn({
+            let world = Rc::clone(&world);
+            async move {
+                Client::new(number, world.count(), world.machine, world.log.clone()).run(&operations).await;
+                pending.set(pending.get() - 1);
+            }
+        });
+    }
+    pending
+}
+
+/// Ends every fault: links are mended, disks healthy, nodes up.
+fn heal(world: &Rc<World>) {
+    world.machine.heal_all();
+    for from in 1..=world.count() {
+        for to in (1..=world.count()).filter(|to| *to != from) {
+            world.machine.set_link(from, to, LinkOptions::calm());
+        }
+    }
+    world.forget_crashes();
+    for node in 1..=world.count() {
+        world.machine.mend_disk(world.id(node));
+        world.machine.resume(world.id(node));
+    }
+}
+
+/// Waits until every client is done, and the cluster has answered a last read and a last write.
+async fn settle(world: &Rc<World>, pending: &Rc<Cell<u32>>, healed_at: Duration) -> bool {
+    let deadline = healed_at + LIVENESS_BOUND;
+    while pending.get() > 0 && world.machine.now() < deadline {
+        world.machine.sleep(Duration::from_millis(20)).await;
+    }
+    let left = deadline.saturating_sub(world.machine.now());
+    let mut last = Client::new(world.plan.clients(), world.count(), world.machine, world.log.clone());
+    let wrote = last.perform(cluster::api::Request::put("last", "write"), left).await.is_some();
+    let left = deadline.saturating_sub(world.machine.now());
+    let read = last.perform(read_everything(), left).await.is_some();
+    pending.get() == 0 && wrote && read
+}
+
+/// Waits until every replica has applied the same index; when that was.
+async fn converge(world: &Rc<World>, healed_at: Duration) -> Option<Duration> {
+    let deadline = healed_at + LIVENESS_BOUND;
+    loop {
+        let converged = {
+            let log = world.log.lock();
+            let mut applied: Vec<u64> = log.applied.values().copied().collect();
+            applied.dedup();
+            applied.len() == 1 && !log.rebuilding.values().any(|rebuilding| *rebuilding)
+        };
+        let all_up = (1..=world.count()).all(|node| world.machine.is_up(world.id(node)));
+        if converged && all_up {
+            return Some(world.machine.now());
+        }
+        if world.machine.now() >= deadline {
+            return None;
+        }
+        world.machine.sleep(Duration::from_millis(20)).await;
+    }
+}

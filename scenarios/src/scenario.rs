@@ -1,0 +1,83 @@
+//! The named scenarios: what each makes of a seed, and what it promises.
+
+use crate::generate;
+use crate::plan::Plan;
+use std::fmt;
+use std::str::FromStr;
+
+/// A named way to make plans from seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Three nodes, mixed engines, faults of every class.
+    Default,
+    /// Release 1 to release 2 and sled to fjall, node by node, and back.
+    RollingUpgrade,
+    /// Power failures only, many of them.
+    Power,
+    /// No fault: performance and liveness.
+    Calm,
+}
+
+/// A scenario that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown scenario `{name}`; the scenarios are {}", names())]
+pub struct UnknownScenario {
+    /// The name given.
+    pub name: String,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Self; 4] = [Self::Default, Self::RollingUpgrade, Self::Power, Self::Calm];
+
+    /// The name on the command line and in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::RollingUpgrade => "rolling-upgrade",
+            Self::Power => "power",
+            Self::Calm => "calm",
+        }
+    }
+
+    /// What it is, in a sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Default => "three nodes, mixed engines, faults of every class",
+            Self::RollingUpgrade => {
+                "release 1 to 2, sled to fjall, node by node and back, under crashes and partitions"
+            }
+            Self::Power => "many power failures, and nothing else",
+            Self::Calm => "no fault at all",
+        }
+    }
+
+    /// The plan of `seed`.
+    pub fn plan(self, seed: u64) -> Plan {
+        match self {
+            Self::Default => generate::default(seed),
+            Self::RollingUpgrade => generate::rolling_upgrade(seed),
+            Self::Power => generate::power(seed),
+            Self::Calm => generate::calm(seed),
+        }
+    }
+}
+
+fn names() -> String {
+    Scenario::ALL.map(Scenario::name).join(", ")
+}
+
+impl FromStr for Scenario {
+    type Err = UnknownScenario;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScenario> {
+        let known = Self::ALL.into_iter().find(|scenario| scenario.name() == name);
+        known.ok_or_else(|| UnknownScenario { name: name.to_string() })
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}

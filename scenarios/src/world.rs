@@ -1,0 +1,338 @@
+//! The running world: nodes with their configurations, and what keeps them going.
+
+use crate::observation::{Contents, Listener, PauseSpan, SharedLog, StoredVersion};
+use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
+use crate::transport::SimulatedTransport;
+use cluster::ReplicaConfig;
+use cluster::mvcc::Store;
+use sim::disk::Profile;
+use sim::{
+    Crash, CrashPoint, Machine, NodeEvent, NodeEventKind, NodeId, NodeOptions, OperationFilter, PathFaults,
+    Process, Stop, StopCause,
+};
+use snapshots::Release;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Where a replica keeps everything, below its node's root.
+const REPLICA_DIRECTORY: &str = "replica";
+/// Path of the raft log's files, below a node's root.
+pub(crate) const LOG_PATH: &str = "raft/";
+/// How long a node stays down that went down by itself.
+const SELF_RESTART: Duration = Duration::from_millis(300);
+/// Starts in a row that may fail before the node is given up.
+const FAILED_STARTS_MAX: u32 = 20;
+
+/// A replica's node.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) engine: EngineName,
+    pub(crate) release: u8,
+    change: EngineChange,
+    stop: Arc<AtomicBool>,
+    /// Whether it is started again when it stops.
+    held: bool,
+    /// How long it stays down after the crash that is due, and how many operations after each restart it
+    /// crashes again.
+    down_for: Duration,
+    again: Vec<u64>,
+    again_crash: Crash,
+    failed_starts: u32,
+    last_start: Duration,
+}
+
+/// A stop, with what the oracles and the report ask of it.
+#[derive(Clone, Debug)]
+pub(crate) struct ObservedStop {
+    pub(crate) at: Duration,
+    /// Numbered from 1.
+    pub(crate) node: u64,
+    pub(crate) incarnation: u32,
+    pub(crate) engine: EngineName,
+    pub(crate) stop: Stop,
+    /// Whether the replica had not come up yet.
+    pub(crate) recovering: bool,
+    /// Whether a snapshot was being installed.
+    pub(crate) installing: bool,
+}
+
+/// Everything that the run's tasks share.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) machine: Machine,
+    pub(crate) log: SharedLog,
+    pub(crate) nodes: RefCell<Vec<Node>>,
+    pub(crate) stops: RefCell<Vec<ObservedStop>>,
+    pub(crate) panics: RefCell<Vec<(u64, sim::Panic)>>,
+    /// Set when the run is over and stores are to be read out.
+    finishing: RefCell<bool>,
+    pub(crate) counters: RefCell<FaultCounters>,
+}
+
+/// What the injector did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FaultCounters {
+    /// Partitions made.
+    pub partitions: u64,
+    /// Nodes frozen.
+    pub pauses: u64,
+    /// Clock steps.
+    pub clock_steps: u64,
+    /// Upgrade steps done.
+    pub upgrades: u64,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, machine: Machine, log: SharedLog) -> Rc<Self> {
+        let nodes = (1u64..).zip(&plan.nodes).map(|(number, planned)| Node {
+            id: machine.add_node(NodeOptions {
+                name: format!("n{number}"),
+                address: number,
+                profile: match planned.disk {
+                    DiskProfile::Posix => Profile::Posix,
+                    DiskProfile::Lying => Profile::Lying,
+                },
+                faults: vec![
+                    PathFaults { path_contains: LOG_PATH.to_string(), options: planned.log_faults.clone() },
+                    PathFaults { path_contains: String::new(), options: planned.data_faults.clone() },
+                ],
+                clock: planned.clock,
+            }),
+            engine: planned.engine,
+            release: planned.release,
+            change: EngineChange::WipeAndFetch,
+            stop: Arc::default(),
+            held: false,
+            down_for: SELF_RESTART,
+            again: Vec::new(),
+            again_crash: Crash::PowerFailure,
+            failed_starts: 0,
+            last_start: Duration::ZERO,
+        });
+        let nodes = RefCell::new(nodes.collect());
+        Rc::new(Self {
+            plan,
+            machine,
+            log,
+            nodes,
+            stops: RefCell::default(),
+            panics: RefCell::default(),
+            finishing: RefCell::new(false),
+            counters: RefCell::default(),
+        })
+    }
+
+    /// The number of replicas.
+    pub(crate) fn count(&self) -> u64 {
+        self.plan.nodes.len() as u64
+    }
+
+    fn with_node<R>(&self, number: u64, work: impl FnOnce(&mut Node) -> R) -> R {
+        let index = usize::try_from(number - 1).expect("few nodes");
+        work(&mut self.nodes.borrow_mut()[index])
+    }
+
+    /// The machine's name for replica `number`.
+    pub(crate) fn id(&self, number: u64) -> NodeId {
+        self.with_node(number, |node| node.id)
+    }
+
+    /// Starts replica `number`, if it is down and not held.
+    pub(crate) fn start(&self, number: u64) {
+        let (id, held) = self.with_node(number, |node| (node.id, node.held));
+        if held || self.machine.is_up(id) {
+            return;
+        }
+        let again = self.with_node(number, |node| {
+            node.stop = Arc::default();
+            node.last_start = self.machine.now();
+            (!node.again.is_empty()).then(|| (node.again.remove(0), node.again_crash))
+        });
+        if let Some((operation, crash)) = again {
+            let filter = OperationFilter::default();
+            self.machine.crash_at(id, CrashPoint { crash, operation, inside: operation % 2 == 0, filter });
+        }
+        let (stop, engine, release, change) =
+            self.with_node(number, |node| (Arc::clone(&node.stop), node.engine, node.release, node.change));
+        let peers: Vec<u64> = (1..=self.count()).collect();
+        let design = self.plan.design;
+        let log = self.log.clone();
+        self.machine.start(id, move |process| {
+            let mut config =
+                ReplicaConfig::new(number, peers, engine.0, process.root.join(REPLICA_DIRECTORY));
+            config.release = if release == 1 { Release::One } else { Release::Two };
+            config.design = design;
+            config.on_engine_change = match change {
+                EngineChange::ConvertInPlace => cluster::EngineChange::ConvertInPlace,
+                EngineChange::WipeAndFetch => cluster::EngineChange::WipeAndFetch,
+            };
+            tune(&mut config);
+            run_replica(number, config, process, stop, log)
+        });
+    }
+
+    /// Asks replica `number` to stop in good order; it stays down until it is released.
+    pub(crate) fn ask_to_stop(&self, number: u64) {
+        self.with_node(number, |node| {
+            node.held = true;
+            node.stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Holds a node that is to go down, so that it is not started again before [`World::release`].
+    pub(crate) fn hold(&self, number: u64) {
+        self.with_node(number, |node| node.held = true);
+    }
+
+    /// Lets a held node start again, with a release and engine.
+    pub(crate) fn release(&self, number: u64, release: u8, engine: EngineName, change: EngineChange) {
+        self.with_node(number, |node| {
+            node.held = false;
+            node.release = release;
+            node.engine = engine;
+            node.change = change;
+        });
+        self.start(number);
+    }
+
+    /// Notes how long replica `number` stays down after its next crash, and how it crashes again.
+    pub(crate) fn expect_crash(&self, number: u64, down_for: Duration, crash: Crash, again: &[u64]) {
+        self.with_node(number, |node| {
+            node.down_for = down_for;
+            node.again_crash = crash;
+            node.again = again.to_vec();
+        });
+    }
+
+    /// Forgets every crash that is still due.
+    pub(crate) fn forget_crashes(&self) {
+        for number in 1..=self.count() {
+            self.with_node(number, |node| {
+                node.again.clear();
+                node.down_for = SELF_RESTART;
+            });
+            self.machine.forget_crash_point(self.id(number));
+        }
+    }
+
+    /// Stops every replica in good order and reads out what its store holds.
+    pub(crate) async fn finish(&self) {
+        *self.finishing.borrow_mut() = true;
+        for number in 1..=self.count() {
+            self.ask_to_stop(number);
+        }
+        let deadline = self.machine.now() + Duration::from_secs(20);
+        while (1..=self.count()).any(|number| self.machine.is_up(self.id(number)))
+            && self.machine.now() < deadline
+        {
+            self.machine.sleep(Duration::from_millis(50)).await;
+        }
+        // Ghosts need a moment to notice that they are.
+        while self.machine.ghost_threads() > 0 && self.machine.now() < deadline {
+            self.machine.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Notes that a node is frozen now, for as long as the plan says.
+    pub(crate) fn note_pause(&self, node: u64, for_at_most: Duration) {
+        self.counters.borrow_mut().pauses += 1;
+        let from = self.machine.now();
+        let mut log = self.log.lock();
+        let was_leader = log.leader.is_some_and(|(_, leader)| leader == node);
+        log.pauses.push(PauseSpan { node, was_leader, from, until: from + for_at_most });
+    }
+
+    /// Keeps the nodes going: hears what happens to them, and starts again those that went down.
+    pub(crate) async fn supervise(self: Rc<Self>) {
+        loop {
+            let NodeEvent { node, incarnation, what } = self.machine.next_event().await;
+            let number = u64::from(node.0) + 1;
+            match what {
+                NodeEventKind::Panicked(panic) => self.panics.borrow_mut().push((number, panic)),
+                NodeEventKind::Stopped(stop) => Rc::clone(&self).node_stopped(number, incarnation, stop),
+            }
+        }
+    }
+
+    fn node_stopped(self: Rc<Self>, number: u64, incarnation: u32, stop: Stop) {
+        let now = self.machine.now();
+        let (recovering, installing) = self.log.lock().phase(number, incarnation);
+        let by_itself = stop.cause == StopCause::Exit;
+        let (held, engine, down_for) = self.with_node(number, |node| {
+            let quick = by_itself && now.saturating_sub(node.last_start) < Duration::from_secs(1);
+            node.failed_starts = if quick { node.failed_starts + 1 } else { 0 };
+            let down_for =
+                if by_itself { SELF_RESTART } else { std::mem::replace(&mut node.down_for, SELF_RESTART) };
+            (node.held || node.failed_starts > FAILED_STARTS_MAX, node.engine, down_for)
+        });
+        self.stops.borrow_mut().push(ObservedStop {
+            at: now,
+            node: number,
+            incarnation,
+            engine,
+            stop,
+            recovering,
+            installing,
+        });
+        if !held && !*self.finishing.borrow() {
+            let world = Rc::clone(&self);
+            self.machine.spawn(async move {
+                world.machine.sleep(down_for).await;
+                world.start(number);
+            });
+        }
+    }
+}
+
+/// Sizes small enough that flushes, log cuts and snapshots happen within a run of some hundred entries.
+fn tune(config: &mut ReplicaConfig) {
+    config.limits.flush_entries = 48;
+    config.limits.trailing_entries = 24;
+    config.limits.compaction_entries = 16;
+    config.limits.hash_entries = 64;
+    config.limits.stream_chunk_bytes = 4 << 10;
+    config.raft_log_options.segment_bytes = 16 << 10;
+    config.engine_options.memtable_bytes = 16 << 10;
+}
+
+/// Runs one incarnation of a replica to its end; one that was asked to stop then reads out its store.
+fn run_replica(
+    number: u64,
+    config: ReplicaConfig,
+    process: Process,
+    stop: Arc<AtomicBool>,
+    log: SharedLog,
+) -> Result<(), String> {
+    let transport = SimulatedTransport { endpoint: process.endpoint, stop: Arc::clone(&stop) };
+    let listener = Listener { log: log.clone(), node: number, process: process.clone() };
+    let (directory, engine, options, design) =
+        (config.directory.clone(), config.engine, config.engine_options.clone(), config.design);
+    cluster::run(config, Box::new(transport), Arc::new(listener)).map_err(|error| error.to_string())?;
+    if stop.load(Ordering::Relaxed) && process.is_current() {
+        let contents = read_out(&directory, engine, &options, &design);
+        log.lock().contents.insert(number, contents);
+    }
+    Ok(())
+}
+
+/// What the store in `directory` holds.
+fn read_out(
+    directory: &Path,
+    engine: engines::EngineId,
+    options: &engines::Options,
+    design: &cluster::design::Design,
+) -> Result<Contents, String> {
+    let backend =
+        engines::marker::open_data_dir(directory, engine, options).map_err(|error| error.to_string())?;
+    let store = Store::open(backend, design).map_err(|error| error.to_string())?;
+    let mut contents = Contents { applied_index: store.applied_index(), versions: Vec::new() };
+    store
+        .contents(&mut |record| contents.versions.push(StoredVersion::from(record)))
+        .map_err(|error| error.to_string())?;
+    store.close().map_err(|error| error.to_string())?;
+    Ok(contents)
+}

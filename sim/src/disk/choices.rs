@@ -1,0 +1,175 @@
+//! Who decides what survives a power failure.
+
+use super::inode::InodeNumber;
+use super::operation::{Change, PendingOperation};
+use super::sectors::{Sectors, Tear, TornSize};
+use crate::entropy::{Entropy, Ratio};
+use std::collections::BTreeMap;
+
+/// What becomes of a pending operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is lost.
+    Drop,
+    /// It reached the medium.
+    Whole,
+    /// It is a write, and a part of it reached the medium.
+    Torn(Tear),
+}
+
+/// The choices of one power failure.
+pub trait CrashChoices {
+    /// Called once, before the decisions, with everything that is pending, in order.
+    fn begin(&mut self, pending: &[&PendingOperation]) {
+        let _ = pending;
+    }
+
+    /// Decides over `operation`. Called in order, and only for those operations over which the profile leaves
+    /// a choice: what needs a lost operation is lost without asking. Only a write may be [`Keep::Torn`].
+    fn decide(&mut self, operation: &PendingOperation) -> Keep;
+}
+
+/// Every decision the same, from a function: `|_| Keep::Whole`.
+impl<F: FnMut(&PendingOperation) -> Keep> CrashChoices for F {
+    fn decide(&mut self, operation: &PendingOperation) -> Keep {
+        self(operation)
+    }
+}
+
+/// Random choices made to hurt. A coin per operation would nearly never lose all of them, or keep a prefix,
+/// or lose one file and keep another, so each power failure first chooses a mode.
+#[derive(Clone, Debug)]
+pub struct RandomChoices {
+    entropy: Entropy,
+    mode: Mode,
+    per_file: BTreeMap<InodeNumber, Mode>,
+    /// How often a surviving write of this power failure is torn.
+    tearing: Ratio,
+    tears_last: bool,
+    /// The number of the last pending operation, where that is to be torn.
+    torn_last: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    LoseAll,
+    KeepAll,
+    /// Keep what is up to this sequence number; that operation itself may be torn.
+    Prefix {
+        last: u64,
+    },
+    /// Keep each with this probability.
+    Subset(Ratio),
+    /// Each file and directory has a mode of its own.
+    PerFile,
+    /// Keep everything except one operation.
+    LoseOne {
+        lost: u64,
+    },
+}
+
+impl RandomChoices {
+    /// Choices drawn from `entropy`.
+    pub const fn new(entropy: Entropy) -> Self {
+        Self {
+            entropy,
+            mode: Mode::LoseAll,
+            per_file: BTreeMap::new(),
+            tearing: Ratio::ZERO,
+            tears_last: false,
+            torn_last: None,
+        }
+    }
+
+    /// The same, but the last pending operation is torn if it is a write: for a power failure in its middle.
+    #[must_use]
+    pub const fn with_torn_last(mut self) -> Self {
+        self.tears_last = true;
+        self
+    }
+
+    /// The stream, to go on with for the next power failure.
+    pub fn into_entropy(self) -> Entropy {
+        self.entropy
+    }
+
+    fn draw_mode(&mut self, first: u64, last: u64, may_split: bool) -> Mode {
+        match self.entropy.below(if may_split { 16 } else { 11 }) {
+            0 | 1 => Mode::LoseAll,
+            2 => Mode::KeepAll,
+            3..=5 => Mode::Prefix { last: self.entropy.between(first, last) },
+            6..=8 => Mode::Subset(Ratio::percent(*self.entropy.choose(&[10, 50, 90]))),
+            9 | 10 => Mode::LoseOne { lost: self.entropy.between(first, last) },
+            _ => Mode::PerFile,
+        }
+    }
+
+    fn keeps(&mut self, mode: Mode, operation: &PendingOperation) -> Keep {
+        let kept = match mode {
+            Mode::LoseAll => false,
+            Mode::KeepAll => true,
+            Mode::Prefix { last } if operation.sequence == last => return self.tear(operation),
+            Mode::Prefix { last } => operation.sequence < last,
+            Mode::Subset(ratio) => self.entropy.chance(ratio),
+            Mode::LoseOne { lost } => operation.sequence != lost,
+            Mode::PerFile => unreachable!("a file's own mode is never to have modes per file"),
+        };
+        if !kept {
+            Keep::Drop
+        } else if self.entropy.chance(self.tearing) {
+            self.tear(operation)
+        } else {
+            Keep::Whole
+        }
+    }
+
+    /// Tears a write; everything else is atomic and survives.
+    fn tear(&mut self, operation: &PendingOperation) -> Keep {
+        let Change::Write(payload) = &operation.change else { return Keep::Whole };
+        let count = Sectors::touched(payload.offset(), payload.length());
+        let sectors = match self.entropy.below(4) {
+            0 | 1 => Sectors::prefix(count, self.entropy.below(count + 1)),
+            2 => {
+                let lost = self.entropy.below(count);
+                Sectors::from_fn(count, |sector| sector != lost)
+            }
+            _ => {
+                let ratio = Ratio::percent(*self.entropy.choose(&[10, 50, 90]));
+                Sectors::from_fn(count, |_| self.entropy.chance(ratio))
+            }
+        };
+        let size = *self.entropy.choose(&[TornSize::Kept, TornSize::Lost, TornSize::FollowsData]);
+        Keep::Torn(Tear { sectors, size })
+    }
+}
+
+impl CrashChoices for RandomChoices {
+    fn begin(&mut self, pending: &[&PendingOperation]) {
+        let (Some(first), Some(last)) = (pending.first(), pending.last()) else { return };
+        self.tearing = *self.entropy.choose(&[Ratio::ZERO, Ratio::percent(10), Ratio::percent(50)]);
+        self.mode = self.draw_mode(first.sequence, last.sequence, true);
+        self.torn_last = self.tears_last.then_some(last.sequence);
+        self.per_file.clear();
+        if matches!(self.mode, Mode::PerFile) {
+            let mut ranges: BTreeMap<InodeNumber, (u64, u64)> = BTreeMap::new();
+            for operation in pending {
+                ranges.entry(operation.inode).or_insert((operation.sequence, 0)).1 = operation.sequence;
+            }
+            for (inode, (first, last)) in ranges {
+                let mode = self.draw_mode(first, last, false);
+                self.per_file.insert(inode, mode);
+            }
+        }
+    }
+
+    fn decide(&mut self, operation: &PendingOperation) -> Keep {
+        if self.torn_last == Some(operation.sequence) {
+            return self.tear(operation);
+        }
+        let mode = match self.mode {
+            Mode::PerFile => *self.per_file.get(&operation.inode).expect("every file got a mode"),
+            mode => mode,
+        };
+        self.keeps(mode, operation)
+    }
+}

@@ -1,0 +1,183 @@
+//! A heap whose addresses repeat.
+//!
+//! Engines and their libraries key behaviour on addresses (parking_lot seeds the fairness of a lock's bucket
+//! by it). With the system's allocator 1–5 % of seeds differed from run to run; with allocations made inside a
+//! simulation served from an arena at a fixed address, none does (spike, 2026-11).
+//!
+//! Size classes are powers of two with free lists; a large free block gives its pages back to the kernel.
+//! Outside a simulation every call goes to the system's allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const BASE: usize = 0x2000_0000_0000;
+const ARENA_BYTES: usize = 64 << 30;
+const SMALLEST_CLASS_BITS: u32 = 4;
+const LARGEST_CLASS_BITS: u32 = 26;
+/// Free blocks of a class above this one give their pages back to the kernel.
+const LARGEST_RESIDENT_BITS: u32 = 20;
+const PAGE_BYTES: usize = 4096;
+
+/// The process's allocator.
+struct Heap {
+    active: AtomicBool,
+    locked: AtomicBool,
+    arena: UnsafeCell<Arena>,
+}
+
+struct Arena {
+    next: usize,
+    free: [usize; LARGEST_CLASS_BITS as usize + 1],
+}
+
+// SAFETY: the arena is reached only through `lock`, a spin lock.
+unsafe impl Sync for Heap {}
+
+#[global_allocator]
+static HEAP: Heap = Heap {
+    active: AtomicBool::new(false),
+    locked: AtomicBool::new(false),
+    arena: UnsafeCell::new(Arena { next: BASE, free: [0; LARGEST_CLASS_BITS as usize + 1] }),
+};
+
+/// Serves every allocation of this process from the fixed arena from now on.
+///
+/// # Panics
+/// Where the arena's address range is taken, or called twice.
+pub(crate) fn activate() {
+    assert!(!HEAP.active.load(Ordering::SeqCst), "the fixed heap is already active");
+    // SAFETY: an anonymous mapping at an address that must be free (FIXED_NOREPLACE) disturbs nobody.
+    let mapped = unsafe {
+        libc::mmap(
+            BASE as *mut libc::c_void,
+            ARENA_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        )
+    };
+    assert_eq!(mapped as usize, BASE, "the fixed heap's address range is taken");
+    HEAP.active.store(true, Ordering::SeqCst);
+}
+
+impl Heap {
+    fn locked<R>(&self, work: impl FnOnce(&mut Arena) -> R) -> R {
+        while self.locked.swap(true, Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        // SAFETY: the spin lock is held.
+        let result = work(unsafe { &mut *self.arena.get() });
+        self.locked.store(false, Ordering::Release);
+        result
+    }
+}
+
+/// The size class that serves `layout`, as a power of two; none for a large block.
+fn class(layout: Layout) -> Option<u32> {
+    let bytes = layout.size().max(layout.align()).max(1 << SMALLEST_CLASS_BITS);
+    let bits = bytes.next_power_of_two().trailing_zeros();
+    (bits <= LARGEST_CLASS_BITS).then_some(bits)
+}
+
+fn page_rounded(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}
+
+impl Arena {
+    fn allocate(&mut self, layout: Layout) -> usize {
+        let Some(bits) = class(layout) else {
+            return self.extend(page_rounded(layout.size()), layout.align().max(PAGE_BYTES));
+        };
+        let first = self.free[bits as usize];
+        if first == 0 {
+            return self.extend(1 << bits, (1usize << bits).min(PAGE_BYTES).max(layout.align()));
+        }
+        // SAFETY: a free block of a class holds the address of the next one in its first word.
+        self.free[bits as usize] = unsafe { *(first as *const usize) };
+        first
+    }
+
+    fn extend(&mut self, bytes: usize, align: usize) -> usize {
+        let start = self.next.next_multiple_of(align);
+        self.next = start + bytes;
+        if self.next > BASE + ARENA_BYTES { 0 } else { start }
+    }
+
+    fn release(&mut self, address: usize, layout: Layout) {
+        let bits = class(layout);
+        if bits.is_none_or(|bits| bits > LARGEST_RESIDENT_BITS) {
+            // SAFETY: a large block starts on a page and owns whole pages; its owner gave it up.
+            unsafe {
+                libc::madvise(address as *mut libc::c_void, page_rounded(layout.size()), libc::MADV_DONTNEED);
+            }
+        }
+        if let Some(bits) = bits {
+            // SAFETY: the block is at least 16 bytes, aligned, and its owner gave it up.
+            unsafe { *(address as *mut usize) = self.free[bits as usize] };
+            self.free[bits as usize] = address;
+        }
+    }
+}
+
+// SAFETY: blocks are disjoint (bump pointer, free lists), large enough and aligned as asked; a block goes back
+// to the allocator that its address says it came from.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !self.active.load(Ordering::Relaxed) {
+            // SAFETY: the caller's contract is the system allocator's.
+            return unsafe { System.alloc(layout) };
+        }
+        self.locked(|arena| arena.allocate(layout)) as *mut u8
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !self.active.load(Ordering::Relaxed) {
+            // SAFETY: the caller's contract is the system allocator's.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // SAFETY: the layout is the caller's; the block is at least as large as what is zeroed.
+        unsafe {
+            let block = self.alloc(layout);
+            // A large block is fresh from the kernel, all zero but for the word that linked it.
+            let resident = class(layout).is_some_and(|bits| bits <= LARGEST_RESIDENT_BITS);
+            let dirty = if resident { layout.size() } else { size_of::<usize>() };
+            if !block.is_null() {
+                std::ptr::write_bytes(block, 0, dirty);
+            }
+            block
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if (BASE..BASE + ARENA_BYTES).contains(&(block as usize)) {
+            self.locked(|arena| arena.release(block as usize, layout));
+        } else {
+            // SAFETY: outside the arena a block is the system allocator's.
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
+        let in_arena = (BASE..BASE + ARENA_BYTES).contains(&(block as usize));
+        if !in_arena && !self.active.load(Ordering::Relaxed) {
+            // SAFETY: outside the arena a block is the system allocator's.
+            return unsafe { System.realloc(block, layout, new_bytes) };
+        }
+        let new_layout =
+            Layout::from_size_align(new_bytes, layout.align()).expect("realloc keeps a legal layout");
+        if in_arena && class(layout).is_some() && class(layout) == class(new_layout) {
+            return block;
+        }
+        // SAFETY: both blocks are live and at least `min` bytes long; then the old one is given up.
+        unsafe {
+            let moved = self.alloc(new_layout);
+            if !moved.is_null() {
+                std::ptr::copy_nonoverlapping(block, moved, layout.size().min(new_bytes));
+                self.dealloc(block, layout);
+            }
+            moved
+        }
+    }
+}

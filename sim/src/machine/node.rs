@@ -1,0 +1,575 @@
+//! Nodes: simulated processes, one incarnation after another on one surviving disk.
+//!
+//! A node is a main function on a simulated thread, the threads that it starts, its disk, its clocks, its
+//! entropy and its place on the network. When it crashes, the surviving disk is computed at once; the crashed
+//! incarnation goes on as a *ghost* against a discarded copy, unseen, until its threads have ended: engines
+//! keep process-wide state that a thread frozen for ever would jam.
+
+use super::Machine;
+use super::clock::{Clock, ClockOptions};
+use super::endpoint::NodeEndpoint;
+use super::kernel::{self, Kernel};
+use super::scheduler::{self, WaitKey};
+use crate::disk::{
+    CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind, Profile,
+    RandomChoices, crash_image,
+};
+use crate::entropy::Entropy;
+use crate::event::{Event, StopCause};
+use crate::interpose;
+use crate::network;
+use crate::vfs::MountId;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// A node's number, from 0 in the order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(pub u16);
+
+/// One life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Incarnation {
+    pub(crate) node: NodeId,
+    pub(crate) number: u32,
+}
+
+/// How a node is made.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its name, in its mount's path and in reports.
+    pub name: String,
+    /// Its address on the network.
+    pub address: u64,
+    /// What a power failure may do to its disk.
+    pub profile: Profile,
+    /// What goes wrong with its disk while it runs: the first entry whose path matches.
+    pub faults: Vec<PathFaults>,
+    /// How its clocks deviate.
+    pub clock: ClockOptions,
+}
+
+impl NodeOptions {
+    /// A healthy node on the weakest legal POSIX disk.
+    pub fn new(name: impl Into<String>, address: u64) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            profile: Profile::Posix,
+            faults: Vec::new(),
+            clock: ClockOptions::default(),
+        }
+    }
+}
+
+/// What goes wrong with a part of a node's disk, as if it were a device of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathFaults {
+    /// The files and directories whose path within the mount contains this; empty is every one.
+    pub path_contains: String,
+    /// What goes wrong.
+    pub options: FaultOptions,
+}
+
+/// What a crash is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Crash {
+    /// The process is killed: everything written survives in the page cache.
+    ProcessKill,
+    /// The power fails: the disk's profile says what survives.
+    PowerFailure,
+}
+
+/// A crash that waits for a disk operation.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CrashPoint {
+    /// Which crash.
+    pub crash: Crash,
+    /// Falls on the boundary before this matching operation from now on, counted from 1.
+    pub operation: u64,
+    /// Falls inside that operation instead, if it is a write: some of its sectors are written.
+    pub inside: bool,
+    /// Which operations count.
+    pub filter: OperationFilter,
+}
+
+/// Which disk operations count. The default is every one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperationFilter {
+    /// Only those of threads whose name begins so; empty is every thread.
+    pub thread_prefix: String,
+    /// Only those on a path that contains this; empty is every path.
+    pub path_contains: String,
+    /// Only writes.
+    pub writes_only: bool,
+}
+
+impl OperationFilter {
+    pub(crate) fn matches(&self, site: &CrashSite) -> bool {
+        site.thread.starts_with(&self.thread_prefix)
+            && site.path.contains(&self.path_contains)
+            && (!self.writes_only || site.is_write)
+    }
+}
+
+/// Where a crash fell.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CrashSite {
+    /// The number of the operation on this incarnation's mount, from 1.
+    pub operation: u64,
+    /// The call.
+    pub call: String,
+    /// Its path below the mount.
+    pub path: String,
+    /// Offset in bytes.
+    pub offset: u64,
+    /// Bytes written.
+    pub length: u64,
+    /// Whether it is a write.
+    pub is_write: bool,
+    /// Whether the crash fell inside it.
+    pub inside: bool,
+    /// The name of the thread that made it.
+    pub thread: String,
+}
+
+/// Something that happened to a node.
+#[derive(Clone, Debug)]
+pub struct NodeEvent {
+    /// The node.
+    pub node: NodeId,
+    /// The incarnation that it happened to.
+    pub incarnation: u32,
+    /// What happened.
+    pub what: NodeEventKind,
+}
+
+/// What happened to a node.
+#[derive(Clone, Debug)]
+pub enum NodeEventKind {
+    /// The incarnation ended; the node stays down until it is started again.
+    Stopped(Stop),
+    /// A thread other than the main one panicked; the process goes on.
+    Panicked(Panic),
+}
+
+/// The end of an incarnation.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// Why.
+    pub cause: StopCause,
+    /// What the main function returned, or its panic; only where it ended by itself.
+    pub result: Result<(), String>,
+    /// Where a crash fell, if it waited for a disk operation.
+    pub site: Option<CrashSite>,
+    /// What a power failure did to the disk.
+    pub report: Option<CrashReport>,
+    /// The last disk operations, oldest first, as text.
+    pub last_operations: Vec<String>,
+}
+
+/// A panic on a simulated thread.
+#[derive(Clone, Debug)]
+pub struct Panic {
+    /// The thread's name.
+    pub thread: String,
+    /// Message and place.
+    pub message: String,
+    frames: Vec<usize>,
+}
+
+impl Panic {
+    /// The backtrace, a line for each frame. Outside simulated threads only: it reads debug information.
+    pub fn backtrace(&self) -> String {
+        interpose::describe(&self.frames)
+    }
+}
+
+/// What a node's main function is given.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The node.
+    pub node: NodeId,
+    /// The incarnation's number, from 1.
+    pub incarnation: u32,
+    /// The root of the node's disk.
+    pub root: PathBuf,
+    /// Its place on the network.
+    pub endpoint: NodeEndpoint,
+}
+
+/// A node's state in the machine.
+pub(crate) struct Node {
+    options: NodeOptions,
+    number: u32,
+    up: bool,
+    paused: bool,
+    pub(crate) clock: Clock,
+    entropy: Entropy,
+    crash_choices: RandomChoices,
+    /// Where in a write a process kill falls.
+    partial_writes: Entropy,
+    faults: Vec<(String, FaultState)>,
+    /// The disk while the node is down.
+    disk: Option<Disk>,
+    mount: Option<MountId>,
+    pub(crate) crash_point: Option<CrashPoint>,
+    /// Live threads and the mount of each incarnation that is not quite gone.
+    lives: Vec<Life>,
+}
+
+struct Life {
+    number: u32,
+    threads: usize,
+    mount: MountId,
+}
+
+impl Node {
+    /// The node's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// True where `incarnation` is the one that runs now, not a ghost.
+    pub(crate) fn is_current(&self, incarnation: Incarnation) -> bool {
+        self.up && self.number == incarnation.number
+    }
+
+    /// What becomes of a call on `path`, and how many nanoseconds of virtual time it takes.
+    pub(crate) fn decide(&mut self, path: &str, kind: OperationKind, length: u64) -> (Decision, u64) {
+        match self.faults.iter_mut().find(|(part, _)| path.contains(part.as_str())) {
+            Some((_, state)) => (state.decide(kind, length), state.latency_ns(kind)),
+            None => (
+                FaultState::new(FaultOptions::default(), self.partial_writes.clone()).decide(kind, length),
+                0,
+            ),
+        }
+    }
+
+    /// A number in `0..=bound` for a part of a write.
+    pub(crate) fn draw_below(&mut self, bound: u64) -> u64 {
+        self.partial_writes.between(0, bound)
+    }
+
+    fn endpoint(&self) -> network::Endpoint {
+        network::Endpoint { address: self.options.address, incarnation: self.number.into() }
+    }
+}
+
+impl Kernel {
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[usize::from(id.0)]
+    }
+
+    /// A thread of `owner` was created.
+    pub(crate) fn thread_joined(&mut self, owner: Incarnation) {
+        if let Some(life) = self.node(owner.node).lives.iter_mut().find(|life| life.number == owner.number) {
+            life.threads += 1;
+        }
+    }
+
+    /// A thread of `owner` ended; the last one of a ghost takes the discarded disk with it.
+    pub(crate) fn thread_left(&mut self, owner: Incarnation) {
+        let node = self.node(owner.node);
+        let current = node.is_current(owner);
+        let Some(index) = node.lives.iter().position(|life| life.number == owner.number) else { return };
+        node.lives[index].threads -= 1;
+        if node.lives[index].threads == 0 && !current {
+            let life = node.lives.remove(index);
+            self.files.unmount(life.mount);
+        }
+    }
+
+    /// The incarnation that a mount belongs to.
+    pub(crate) fn mount_owner(&self, mount: MountId) -> Option<Incarnation> {
+        (0u16..).zip(&self.nodes).find_map(|(node, state)| {
+            let life = state.lives.iter().find(|life| life.mount == mount)?;
+            Some(Incarnation { node: NodeId(node), number: life.number })
+        })
+    }
+
+    /// Ends an incarnation now: its disk is computed, it becomes a ghost, and the driver hears of it.
+    pub(crate) fn stop(
+        &mut self,
+        id: NodeId,
+        cause: StopCause,
+        result: Result<(), String>,
+        site: Option<CrashSite>,
+    ) {
+        let node = &mut self.nodes[usize::from(id.0)];
+        assert!(node.up, "a node that is down cannot stop");
+        let mount = node.mount.take().expect("a running node has its disk mounted");
+        let profile = match cause {
+            StopCause::PowerFailure => node.options.profile,
+            StopCause::Exit | StopCause::ProcessKill => Profile::ProcessKill,
+        };
+        let (image, report) = crash_image(self.files.disk(mount), profile, &mut node.crash_choices);
+        let last_operations = self.files.last_operations(mount).map(ToString::to_string).collect();
+        let endpoint = node.endpoint();
+        let number = node.number;
+        let (kept, lost) = (report.kept as u64, report.losses.len() as u64);
+        node.up = false;
+        node.paused = false;
+        node.crash_point = None;
+        node.disk = Some(image);
+        self.files.detach_as_ghost(mount);
+        self.unregister(endpoint);
+        self.wake(WaitKey::Resume(id.0), usize::MAX);
+        self.record(&Event::Stopped { node: (id.0, number), cause, kept, lost });
+        let report = (cause == StopCause::PowerFailure).then_some(report);
+        let stop = Stop { cause, result, site, report, last_operations };
+        self.events.push(NodeEvent { node: id, incarnation: number, what: NodeEventKind::Stopped(stop) });
+        if let Some(life) = self.nodes[usize::from(id.0)].lives.iter().position(|life| life.threads == 0) {
+            let life = self.nodes[usize::from(id.0)].lives.remove(life);
+            self.files.unmount(life.mount);
+        }
+    }
+
+    /// Gives a node that is down a new incarnation on its surviving disk.
+    fn begin_life(&mut self, id: NodeId) -> Process {
+        let node = &mut self.nodes[usize::from(id.0)];
+        assert!(!node.up, "node {} is up already", node.options.name);
+        node.number += 1;
+        node.up = true;
+        let number = node.number;
+        let root = format!("/brownout/{}.{number}", node.options.name);
+        let disk = node.disk.take().expect("a node that is down has its disk");
+        let mount = self.files.mount(&root, disk);
+        node.mount = Some(mount);
+        node.lives.push(Life { number, threads: 0, mount });
+        let endpoint = node.endpoint();
+        self.register(endpoint);
+        self.record(&Event::Started { node: (id.0, number) });
+        Process {
+            node: id,
+            incarnation: number,
+            root: PathBuf::from(root),
+            endpoint: NodeEndpoint::new(endpoint),
+        }
+    }
+}
+
+impl Machine {
+    /// Adds a node with an empty disk. It is down until it is started.
+    pub fn add_node(&self, options: NodeOptions) -> NodeId {
+        kernel::with(|kernel| {
+            let id = NodeId(u16::try_from(kernel.nodes.len()).expect("a machine has fewer nodes"));
+            let seed = kernel.options.seed;
+            kernel.nodes.push(Node {
+                clock: Clock::new(options.clock),
+                entropy: Entropy::stream(seed, &format!("entropy of {}", options.name)),
+                crash_choices: RandomChoices::new(Entropy::stream(
+                    seed,
+                    &format!("crashes of {}", options.name),
+                )),
+                partial_writes: Entropy::stream(seed, &format!("partial writes of {}", options.name)),
+                faults: fault_states(seed, &options),
+                options,
+                number: 0,
+                up: false,
+                paused: false,
+                disk: Some(Disk::new()),
+                mount: None,
+                crash_point: None,
+                lives: Vec::new(),
+            });
+            id
+        })
+    }
+
+    /// Starts a node that is down. When `main` returns or panics, the process exits.
+    pub fn start(&self, id: NodeId, main: impl FnOnce(Process) -> Result<(), String> + Send + 'static) {
+        let process = kernel::with(|kernel| kernel.begin_life(id));
+        let owner = Incarnation { node: id, number: process.incarnation };
+        let name = kernel::with(|kernel| kernel.node(id).options.name.clone());
+        scheduler::spawn(Some(owner), &name, move || {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| main(process)));
+            let result = caught.unwrap_or_else(|payload| {
+                Err(last_panic().unwrap_or_else(|| panic_message(payload.as_ref())))
+            });
+            kernel::with(|kernel| {
+                if kernel.node(owner.node).is_current(owner) {
+                    kernel.stop(owner.node, StopCause::Exit, result, None);
+                }
+            });
+        });
+    }
+
+    /// Crashes a running node now; one that is down stays down.
+    pub fn crash(&self, id: NodeId, crash: Crash) {
+        kernel::with(|kernel| {
+            if kernel.node(id).up {
+                kernel.stop(id, crash.cause(), Ok(()), None);
+            }
+        });
+    }
+
+    /// Crashes a node at one of its next disk operations. A node has one crash point: the latest given.
+    pub fn crash_at(&self, id: NodeId, point: CrashPoint) {
+        kernel::with(|kernel| kernel.node(id).crash_point = Some(point));
+    }
+
+    /// Takes back a crash point that was not reached.
+    pub fn forget_crash_point(&self, id: NodeId) {
+        kernel::with(|kernel| kernel.node(id).crash_point = None);
+    }
+
+    /// True while an incarnation of the node runs.
+    pub fn is_up(&self, id: NodeId) -> bool {
+        kernel::with(|kernel| kernel.node(id).up)
+    }
+
+    /// The number of the node's latest incarnation, 0 before the first.
+    pub fn incarnation(&self, id: NodeId) -> u32 {
+        kernel::with(|kernel| kernel.node(id).number)
+    }
+
+    /// Freezes a node: its threads do not run while the world goes on. A crash ends the pause.
+    pub fn pause(&self, id: NodeId) {
+        kernel::with(|kernel| {
+            kernel.node(id).paused = true;
+            kernel.record(&Event::Paused { node: id.0, paused: true });
+        });
+    }
+
+    /// Lets a frozen node go on.
+    pub fn resume(&self, id: NodeId) {
+        kernel::with(|kernel| {
+            kernel.node(id).paused = false;
+            kernel.record(&Event::Paused { node: id.0, paused: false });
+            kernel.wake(WaitKey::Resume(id.0), usize::MAX);
+        });
+    }
+
+    /// Sets a node's wall clock forward, or back, by `step_ns` nanoseconds.
+    pub fn step_clock(&self, id: NodeId, step_ns: i64) {
+        kernel::with(|kernel| {
+            kernel.node(id).clock.step(step_ns);
+            kernel.record(&Event::ClockStepped { node: id.0, step_ns });
+        });
+    }
+
+    /// Ends every fault of a node's disk; syncs take the time that they took.
+    pub fn mend_disk(&self, id: NodeId) {
+        kernel::with(|kernel| {
+            for (_, state) in &mut kernel.node(id).faults {
+                let healthy = FaultOptions {
+                    sync_latency_base_ns: state.options().sync_latency_base_ns,
+                    sync_latency_mean_ns: state.options().sync_latency_mean_ns,
+                    sync_latency_max_ns: state.options().sync_latency_max_ns,
+                    write_latency_ns: state.options().write_latency_ns,
+                    ..FaultOptions::default()
+                };
+                state.set_options(healthy);
+            }
+        });
+    }
+
+    /// What was injected into a node's file-system calls so far, over all its lives.
+    pub fn disk_faults(&self, id: NodeId) -> Vec<FaultCounters> {
+        kernel::with(|kernel| kernel.node(id).faults.iter().map(|(_, state)| *state.counters()).collect())
+    }
+
+    /// The last operations on a running node's disk, oldest first, as text; none for one that is down.
+    pub fn last_operations(&self, id: NodeId) -> Vec<String> {
+        kernel::with(|kernel| match kernel.node(id).mount {
+            Some(mount) => kernel.files.last_operations(mount).map(ToString::to_string).collect(),
+            None => Vec::new(),
+        })
+    }
+
+    /// Threads of crashed incarnations that have not ended yet.
+    pub fn ghost_threads(&self) -> usize {
+        kernel::with(|kernel| {
+            kernel
+                .nodes
+                .iter()
+                .flat_map(|node| node.lives.iter().filter(|life| !node.up || life.number != node.number))
+                .map(|life| life.threads)
+                .sum()
+        })
+    }
+}
+
+impl Crash {
+    pub(crate) fn cause(self) -> StopCause {
+        match self {
+            Self::ProcessKill => StopCause::ProcessKill,
+            Self::PowerFailure => StopCause::PowerFailure,
+        }
+    }
+}
+
+fn fault_states(seed: u64, options: &NodeOptions) -> Vec<(String, FaultState)> {
+    let state = |(index, part): (usize, &PathFaults)| {
+        let entropy = Entropy::stream(seed, &format!("disk faults {index} of {}", options.name));
+        (part.path_contains.clone(), FaultState::new(part.options.clone(), entropy))
+    };
+    options.faults.iter().enumerate().map(state).collect()
+}
+
+impl Process {
+    /// True while this incarnation is the node's current one, and not a ghost.
+    pub fn is_current(&self) -> bool {
+        let incarnation = Incarnation { node: self.node, number: self.incarnation };
+        kernel::with(|kernel| kernel.node(self.node).is_current(incarnation))
+    }
+}
+
+/// Fills `bytes` from the stream of the calling thread's node.
+pub(crate) fn fill_entropy(bytes: &mut [u8]) {
+    kernel::with(|kernel| match kernel.current_owner() {
+        Some(owner) => kernel.node(owner.node).entropy.fill(bytes),
+        None => kernel.unowned_entropy.fill(bytes),
+    });
+}
+
+static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// The last panic's message and place.
+pub(crate) fn last_panic() -> Option<String> {
+    LAST_PANIC.lock().ok().and_then(|last| last.clone())
+}
+
+/// A panic's message from its payload.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_string()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_string()
+    }
+}
+
+/// Reports panics of simulated threads to the driver instead of printing them; those of ghosts go nowhere.
+pub(crate) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let message = format!("{}{place}", panic_message(panic.payload()));
+        if let Ok(mut last) = LAST_PANIC.lock() {
+            *last = Some(message.clone());
+        }
+        if interpose::is_simulated() {
+            let frames = interpose::own_frames();
+            kernel::with(|kernel| kernel.report_panic(message, frames));
+        }
+    }));
+}
+
+impl Kernel {
+    fn report_panic(&mut self, message: String, frames: Vec<usize>) {
+        let thread = self.current_thread_name();
+        let owner = self.current_owner();
+        if owner.is_some_and(|owner| !self.node(owner.node).is_current(owner)) {
+            return;
+        }
+        let (node, incarnation) = owner.map_or((NodeId(u16::MAX), 0), |owner| (owner.node, owner.number));
+        let what = NodeEventKind::Panicked(Panic { thread, message, frames });
+        self.events.push(NodeEvent { node, incarnation, what });
+    }
+}

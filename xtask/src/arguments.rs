@@ -1,0 +1,104 @@
+//! What the command line accepts.
+
+use clap::{Args, Parser, Subcommand};
+use scenarios::scenario::Scenario;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// Brownout: storage engines and replicated stores on a machine that exists only in memory.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one seed, or one plan, and say what happened.
+    #[command(
+        after_help = "Examples:\n  cargo xtask sim --seed 42\n  cargo xtask sim --seed 7 --scenario power \
+                            --trace power-7.txt\n  cargo xtask sim --seed 7 --write-plan p.ron && cargo xtask sim \
+                            --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local"
+    )]
+    Sim(SimArguments),
+    /// Run many seeds, one process each, and sum up.
+    #[command(
+        after_help = "Examples:\n  cargo xtask swarm --seeds 1..500\n  cargo xtask swarm --minutes 10 \
+                            --scenario rolling-upgrade --jobs 2"
+    )]
+    Swarm(SwarmArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArguments {
+    /// Generate the plan from this seed.
+    #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
+    pub(crate) seed: Option<u64>,
+    /// Run the plan in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// The scenario that makes the plan.
+    #[arg(long, default_value = "default", conflicts_with = "plan")]
+    pub(crate) scenario: Scenario,
+    /// Change a choice of the protocol; `--design list` says which there are. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) design: Vec<String>,
+    /// Write every event of the run to this file, one line each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write the plan to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_plan: Option<PathBuf>,
+    /// Run it twice, and name the first event that differs, if one does.
+    #[arg(long)]
+    pub(crate) twice: bool,
+    /// Let the kernel enforce that no system call leaves the machine.
+    #[arg(long)]
+    pub(crate) hermetic: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print milestones, engine findings and costs, too.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SwarmArguments {
+    /// Run these seeds, both ends included, as in 1..500.
+    #[arg(long, value_name = "A..B", value_parser = seed_range, required_unless_present = "minutes")]
+    pub(crate) seeds: Option<RangeInclusive<u64>>,
+    /// Run seeds from 1 on, or from the first of --seeds, for so many minutes.
+    #[arg(long)]
+    pub(crate) minutes: Option<u64>,
+    /// How many processes at the same time; 0 is one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jobs: usize,
+    /// The scenario that makes the plans.
+    #[arg(long, default_value = "default")]
+    pub(crate) scenario: Scenario,
+    /// Change a choice of the protocol. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) design: Vec<String>,
+    /// Run each seed twice, and compare the traces.
+    #[arg(long)]
+    pub(crate) twice: bool,
+    /// Stop at this many violations; 0 is never.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) stop_after: usize,
+    /// Print each report as a line of JSON, and the summary as the last.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads `A..B`, both ends included.
+fn seed_range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = text.split_once("..").ok_or("a range of seeds looks like 1..500")?;
+    let number = |part: &str| part.parse::<u64>().map_err(|error| format!("`{part}` is no seed: {error}"));
+    let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
+    if first > last {
+        return Err(format!("the first seed, {first}, is above the last, {last}"));
+    }
+    Ok(first..=last)
+}

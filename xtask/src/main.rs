@@ -1,0 +1,32 @@
+//! The command line: parses, calls `scenarios`, prints. No logic of its own.
+//!
+//! Exit codes: 0 held, 1 a violation was found, 2 bad usage or input, 3 a run could not be completed.
+
+mod arguments;
+mod failure;
+mod render;
+mod sim_command;
+mod swarm;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match sim::isolation::settle_addresses() {
+        Ok(()) => dispatch(),
+        Err(error) => {
+            Err(Failure::incomplete(format!("the program could not execute itself again: {error}")))
+        }
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+fn dispatch() -> Result<ExitCode, Failure> {
+    // clap prints its own message and exits with 2 on bad usage.
+    match Arguments::parse().command {
+        Command::Sim(arguments) => sim_command::run(&arguments),
+        Command::Swarm(arguments) => swarm::run(&arguments),
+    }
+}

@@ -1,0 +1,249 @@
+//! Reports as text.
+
+use crate::failure::{HELD, INCOMPLETE, VIOLATED};
+use scenarios::Execution;
+use scenarios::report::{Report, Verdict};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Lines of evidence that a report shows of one violation.
+const EVIDENCE_LINES: usize = 30;
+/// Disk operations that a report shows of a node.
+const OPERATION_LINES: usize = 6;
+
+/// The exit code that a verdict asks for.
+pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Held => HELD,
+        Verdict::Violated { .. } => VIOLATED,
+        Verdict::Incomplete { .. } => INCOMPLETE,
+    }
+}
+
+/// A run's report, under a screen.
+pub(crate) fn execution(execution: &Execution, elapsed: Duration, rerun: &str, verbose: bool) -> String {
+    let report = &execution.report;
+    let mut text = headline(report, elapsed);
+    if !matches!(report.verdict, Verdict::Incomplete { .. }) {
+        body(&mut text, report);
+    }
+    verdict(&mut text, report, rerun);
+    if verbose {
+        details(&mut text, execution);
+    }
+    text
+}
+
+macro_rules! line {
+    ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
+}
+
+fn headline(report: &Report, elapsed: Duration) -> String {
+    format!(
+        "seed {} · {} · {} nodes ({}) · {:.1} s simulated in {:.2} s\n",
+        report.seed,
+        report.scenario,
+        report.engines.len(),
+        report.engines.join(", "),
+        report.virtual_s,
+        elapsed.as_secs_f64()
+    )
+}
+
+fn body(text: &mut String, report: &Report) {
+    line!(
+        text,
+        "  operations   {} acknowledged, {} unknown, {} refused",
+        report.acknowledged,
+        report.unknown,
+        report.refused
+    );
+    line!(text, "  faults       {}", faults(report));
+    let snapshots: Vec<_> =
+        report.snapshots.iter().map(|(route, count)| format!("{count} {route}")).collect();
+    line!(
+        text,
+        "  snapshots    {}",
+        if snapshots.is_empty() { "none".to_string() } else { snapshots.join(", ") }
+    );
+    if !report.findings.is_empty() {
+        line!(text, "  engines      {}", findings(report));
+    }
+}
+
+fn faults(report: &Report) -> String {
+    let mut parts = Vec::new();
+    let mut part = |count: u64, one: &str, many: &str| {
+        if count > 0 {
+            parts.push(format!("{count} {}", if count == 1 { one } else { many }));
+        }
+    };
+    part(report.power_failures, "power failure", "power failures");
+    part(report.process_kills, "process kill", "process kills");
+    part(report.crashes_in_recovery, "crash during recovery", "crashes during recovery");
+    part(report.crashes_in_write, "crash inside a write", "crashes inside a write");
+    part(report.torn_writes, "torn write", "torn writes");
+    part(report.lying_syncs, "lying fsync", "lying fsyncs");
+    part(report.disk_errors, "disk error", "disk errors");
+    part(report.injected.partitions, "partition", "partitions");
+    part(report.injected.pauses, "pause", "pauses");
+    part(report.injected.clock_steps, "clock step", "clock steps");
+    part(report.message_faults, "message fault", "message faults");
+    part(report.injected.upgrades, "upgrade", "upgrades");
+    if parts.is_empty() { "none".to_string() } else { parts.join(", ") }
+}
+
+/// Engines that broke a promise, counted by engine and cause.
+fn findings(report: &Report) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for finding in &report.findings {
+        let blame = if finding.device_at_fault { " (its device lied or failed)" } else { "" };
+        *counts.entry(format!("{}{blame}", finding.engine)).or_insert(0) += 1;
+    }
+    let parts: Vec<_> = counts.iter().map(|(engine, count)| format!("{count} by {engine}")).collect();
+    let unavailable = if report.states_lost { "; all replicas at once, so liveness was waived" } else { "" };
+    format!("broken promises survived: {}{unavailable}", parts.join(", "))
+}
+
+fn verdict(text: &mut String, report: &Report, rerun: &str) {
+    match &report.verdict {
+        Verdict::Held => line!(
+            text,
+            "  checks       linearizable · durable · replicas equal · routing · raft · {}      trace {:016x}",
+            if report.states_lost { "live (waived)" } else { "live" },
+            report.trace
+        ),
+        Verdict::Incomplete { why } => {
+            line!(text, "  INCOMPLETE   the run proves nothing: {why}");
+            line!(text, "  rerun        {rerun}");
+        }
+        Verdict::Violated { violations } => {
+            for violation in violations.iter().take(3) {
+                line!(text, "  VIOLATED     {}: {}", violation.check, violation.message);
+                for evidence in violation.evidence.iter().take(EVIDENCE_LINES) {
+                    line!(text, "    {evidence}");
+                }
+                if violation.evidence.len() > EVIDENCE_LINES {
+                    line!(
+                        text,
+                        "    … and {} more lines (--json has all)",
+                        violation.evidence.len() - EVIDENCE_LINES
+                    );
+                }
+            }
+            if violations.len() > 3 {
+                line!(text, "  … and {} more violations (--json has all)", violations.len() - 3);
+            }
+            for (node, operations) in &report.last_operations {
+                line!(text, "  last disk operations of node {node}");
+                for operation in operations.iter().rev().take(OPERATION_LINES).rev() {
+                    line!(text, "    {operation}");
+                }
+            }
+            line!(text, "  rerun        {rerun}");
+        }
+    }
+}
+
+fn details(text: &mut String, execution: &Execution) {
+    let report = &execution.report;
+    for finding in &report.findings {
+        line!(
+            text,
+            "  finding      node {} ({}) at {:.3} s proved {}: {}",
+            finding.node,
+            finding.engine,
+            finding.at_s,
+            finding.proven_index.map_or("nothing".to_string(), |index| index.to_string()),
+            finding.cause
+        );
+    }
+    for milestone in &report.milestones {
+        line!(text, "  milestone    {milestone}");
+    }
+    line!(
+        text,
+        "  cost         {:.3} CPU s, {} MiB peak, {} events, {} hand-overs, {} disk operations, {} elections, {} exits",
+        execution.processor_s,
+        execution.peak_bytes >> 20,
+        report.events,
+        report.hand_overs,
+        report.disk_operations,
+        report.elections,
+        report.exits
+    );
+}
+
+/// Where two traces part.
+pub(crate) fn difference(difference: &sim::Difference) -> String {
+    let mut text = format!("NOT DETERMINISTIC: event {} is the first that differs\n", difference.event);
+    for common in &difference.common {
+        line!(text, "    {common}");
+    }
+    let ended = || "(the trace ends)".to_string();
+    line!(text, "  1 {}", difference.first.clone().unwrap_or_else(ended));
+    line!(text, "  2 {}", difference.second.clone().unwrap_or_else(ended));
+    text
+}
+
+/// The choices of the protocol, for `--design list`.
+pub(crate) fn designs() -> String {
+    let mut text = String::new();
+    for field in scenarios::design_fields() {
+        line!(text, "{}: {}", field.name, field.doc.trim());
+        for choice in field.choices {
+            let kind = match &choice.fault {
+                None => "right".to_string(),
+                Some(fault) => format!("wrong, caught by {}; seen in {}", fault.caught_by, fault.source),
+            };
+            line!(text, "  {} ({kind}): {}", choice.name, choice.doc.trim());
+        }
+    }
+    text
+}
+
+/// A swarm's summary.
+pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) -> String {
+    let mut text = String::new();
+    let held = summary.seeds - summary.violated.len() as u64 - summary.incomplete.len() as u64;
+    line!(
+        text,
+        "{} seeds in {:.1} s: {held} held, {} violated, {} incomplete",
+        summary.seeds,
+        elapsed.as_secs_f64(),
+        summary.violated.len(),
+        summary.incomplete.len()
+    );
+    for (seed, check) in summary.violated.iter().take(20) {
+        line!(text, "  violated     seed {seed}: {check}");
+    }
+    for seed in summary.incomplete.iter().take(20) {
+        line!(text, "  incomplete   seed {seed}");
+    }
+    for (kind, (seeds, first)) in &summary.findings {
+        line!(text, "  engine       {seeds} seeds, first {first}: {kind}");
+    }
+    if summary.states_lost > 0 {
+        line!(
+            text,
+            "  engine       {} seeds with every replica's state lost at once (liveness waived)",
+            summary.states_lost
+        );
+    }
+    for (milestone, seeds) in &summary.milestones {
+        line!(text, "  milestone    {seeds:>6} seeds: {milestone}");
+    }
+    if summary.processor_s > 0.0 {
+        line!(
+            text,
+            "  cost         {:.0} seeds, {:.0} acknowledged operations, {:.0} virtual s and {:.1} crashes per CPU-minute, \
+             CPU-second, CPU-second and CPU-second; {} MiB peak",
+            summary.seeds as f64 * 60.0 / summary.processor_s,
+            summary.acknowledged as f64 / summary.processor_s,
+            summary.virtual_s / summary.processor_s,
+            summary.crashes as f64 / summary.processor_s,
+            summary.peak_bytes >> 20
+        );
+    }
+    text
+}

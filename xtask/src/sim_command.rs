@@ -1,0 +1,125 @@
+//! `sim`: one plan.
+
+use crate::arguments::SimArguments;
+use crate::failure::Failure;
+use crate::render;
+use scenarios::plan::Plan;
+use scenarios::report::Verdict;
+use scenarios::{Execution, RunOptions, execute};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
+    if arguments.design.iter().any(|choice| choice == "list") {
+        println!("{}", render::designs());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut plan = match &arguments.plan {
+        Some(file) => read_plan(file)?,
+        None => arguments.scenario.plan(arguments.seed.expect("clap asks for a seed or a plan")),
+    };
+    set_design(&mut plan, &arguments.design)?;
+    if let Some(file) = &arguments.write_plan {
+        write_plan(file, &plan)?;
+    }
+    if arguments.twice {
+        return run_twice(&plan, arguments);
+    }
+    let started = Instant::now();
+    let execution = run_once(&plan, arguments.trace.as_deref(), arguments.hermetic)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&execution).expect("a report is JSON"));
+    } else {
+        let rerun = rerun_line(arguments);
+        print!("{}", render::execution(&execution, started.elapsed(), &rerun, arguments.verbose));
+    }
+    Ok(ExitCode::from(render::exit_code(&execution.report.verdict)))
+}
+
+fn read_plan(file: &Path) -> Result<Plan, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{}: cannot be read: {error}", file.display())))?;
+    Plan::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+/// Applies `--design FIELD=VALUE`.
+pub(crate) fn set_design(plan: &mut Plan, choices: &[String]) -> Result<(), Failure> {
+    for choice in choices {
+        let (field, value) = choice
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--design {choice}: a choice looks like reads=local")))?;
+        plan.design.set(field, value).map_err(Failure::usage)?;
+    }
+    Ok(())
+}
+
+fn write_plan(file: &Path, plan: &Plan) -> Result<(), Failure> {
+    if file == Path::new("-") {
+        print!("{}", plan.to_text());
+        return Ok(());
+    }
+    std::fs::write(file, plan.to_text())
+        .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", file.display())))
+}
+
+fn run_once(plan: &Plan, trace: Option<&Path>, enforce_hermetic: bool) -> Result<Execution, Failure> {
+    let trace = match trace {
+        Some(file) => Some(create(file)?),
+        None => None,
+    };
+    execute(plan, RunOptions { trace, enforce_hermetic }).map_err(Failure::incomplete)
+}
+
+fn create(file: &Path) -> Result<Box<dyn Write + Send>, Failure> {
+    let created = File::create(file)
+        .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", file.display())))?;
+    Ok(Box::new(BufWriter::with_capacity(1 << 16, created)))
+}
+
+/// Runs the plan twice, with traces, and names the first event that differs.
+fn run_twice(plan: &Plan, arguments: &SimArguments) -> Result<ExitCode, Failure> {
+    let base = arguments
+        .trace
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("brownout-{}", plan.seed)));
+    let files = ["first", "second"].map(|which| base.with_extension(which));
+    let mut hashes = Vec::new();
+    for file in &files {
+        hashes.push(run_once(plan, Some(file), arguments.hermetic)?.report.trace);
+    }
+    let open = |file: &Path| File::open(file).map(BufReader::new).map_err(Failure::incomplete);
+    let difference =
+        sim::first_difference(open(&files[0])?, open(&files[1])?).map_err(Failure::incomplete)?;
+    match difference {
+        None => {
+            println!("equal: two traces of {:016x}", hashes[0]);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(difference) => {
+            print!("{}", render::difference(&difference));
+            println!("traces: {} {}", files[0].display(), files[1].display());
+            Ok(ExitCode::from(crate::failure::VIOLATED))
+        }
+    }
+}
+
+/// The line that reruns it with a trace.
+fn rerun_line(arguments: &SimArguments) -> String {
+    let mut line = "cargo xtask sim".to_string();
+    match (&arguments.plan, arguments.seed) {
+        (Some(file), _) => line += &format!(" --plan {}", file.display()),
+        (None, seed) => line += &format!(" --scenario {} --seed {}", arguments.scenario, seed.unwrap_or(0)),
+    }
+    for choice in &arguments.design {
+        line += &format!(" --design {choice}");
+    }
+    line + " --trace trace.txt"
+}
+
+/// True where the verdict is a violation.
+pub(crate) fn is_violation(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Violated { .. })
+}
