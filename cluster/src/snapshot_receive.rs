@@ -44,6 +44,8 @@ pub(crate) enum ReceiveError {
 pub(crate) struct Receiving {
     pub(crate) from: u64,
     pub(crate) stream: u64,
+    /// Ticks since something of it came.
+    pub(crate) idle_ticks: u64,
     /// The bytes of the prelude, until it is whole.
     head: Vec<u8>,
     body: Option<Body>,
@@ -65,7 +67,7 @@ pub(crate) struct Received {
 
 impl Receiving {
     pub(crate) fn new(from: u64, stream: u64) -> Receiving {
-        Receiving { from, stream, head: Vec::new(), body: None }
+        Receiving { from, stream, idle_ticks: 0, head: Vec::new(), body: None }
     }
 
     /// The sender's number of the attempt and the index of the snapshot, once known.
@@ -91,6 +93,7 @@ impl Receiving {
         config: &ReplicaConfig,
         directory: &Directory,
     ) -> Result<(), ReceiveError> {
+        self.idle_ticks = 0;
         if let Some(body) = &mut self.body {
             return body.push(bytes);
         }

@@ -9,6 +9,7 @@ pub mod durability;
 pub mod effect;
 pub mod equality;
 pub mod history;
+pub mod jepsen;
 pub mod kv;
 pub mod linearizability;
 pub mod liveness;

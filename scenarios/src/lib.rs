@@ -15,8 +15,10 @@ pub mod report;
 mod run;
 pub mod scenario;
 pub mod swarm;
+mod targeted;
 mod translate;
 mod transport;
+mod unknown;
 mod world;
 
 pub use cluster::design::Field as DesignField;

@@ -2,6 +2,7 @@
 
 use crate::observation::Observed;
 use crate::run::{Evidence, LIVENESS_BOUND};
+use crate::unknown;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
@@ -20,14 +21,26 @@ use std::time::Duration;
 pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
-    violations.extend(linearizable(&history));
     violations.extend(durable(evidence, &history));
+    violations.extend(linearizable(&decided(evidence, history)));
     violations.extend(equality::check(&hashes(&evidence.log.events)));
     violations.extend(routing::check(&streams(evidence)));
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
     violations
+}
+
+/// The history, its unknown outcomes decided where the replicas have converged and so prove them.
+fn decided(
+    evidence: &Evidence,
+    history: History<model::kv::Request, model::kv::Answer>,
+) -> History<model::kv::Request, model::kv::Answer> {
+    let store = evidence.log.contents.values().find_map(|contents| contents.as_ref().ok());
+    match (evidence.converged_at, store) {
+        (Some(_), Some(store)) => unknown::decide(history, store),
+        _ => history,
+    }
 }
 
 fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Option<Violation> {
@@ -124,7 +137,7 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
     let mut hellos: BTreeMap<u64, Hello> = BTreeMap::new();
     let mut last: BTreeMap<(u64, u64, u64), u64> = BTreeMap::new();
     let mut events = Vec::new();
-    let may_damage = !evidence.plan.links.corruption.is_zero();
+    let may_damage = !evidence.plan.links.corruption.is_zero() || faulty_disks(evidence);
     for (stream, observed) in (1u64..).zip(&evidence.log.events) {
         match &observed.event {
             ReplicaEvent::Started { hello, .. } => {
@@ -166,7 +179,8 @@ fn party(node: u64, hello: &Hello) -> Party {
     }
 }
 
-/// What became of a stream. A refusal on links that damage bytes proves nothing against the receiver.
+/// What became of a stream. A refusal on links that damage bytes, or by
+/// a receiver whose disk fails, proves nothing against the receiver.
 fn received(
     stream: u64,
     outcome: &SnapshotOutcome,
@@ -239,11 +253,12 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).expect("virtual time fits")
 }
 
-/// Whether everything ended and converged. Where every replica's engine broke its promises at once, there was
-/// nothing left to rebuild from: then the run is bound not to lie, but not to live.
+/// Whether everything ended and converged. Where the engines of more replicas than raft can spare broke their
+/// promises at once, the run is bound not to lie, but not to live: those that lost their state do not lead, and
+/// the rest may not know all that was committed.
 fn live(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
-    if all_states_lost(evidence) {
+    if beyond_budget(evidence) {
         return violations;
     }
     let bound = LIVENESS_BOUND.as_secs();
@@ -278,10 +293,10 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// True where at some moment no replica had a state to serve.
-pub(crate) fn all_states_lost(evidence: &Evidence) -> bool {
+/// True where at some moment a majority of the replicas had no state.
+pub(crate) fn beyond_budget(evidence: &Evidence) -> bool {
     let mut rebuilding = BTreeSet::new();
-    let nodes = evidence.plan.nodes.len();
+    let spare = (evidence.plan.nodes.len() - 1) / 2;
     evidence.log.events.iter().any(|observed| {
         match observed.event {
             ReplicaEvent::Started { recovery: Recovery::Rebuild, .. } => rebuilding.insert(observed.node),
@@ -290,7 +305,7 @@ pub(crate) fn all_states_lost(evidence: &Evidence) -> bool {
             }
             _ => false,
         };
-        rebuilding.len() == nodes
+        rebuilding.len() > spare
     })
 }
 
@@ -335,11 +350,25 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
         }
     }
     for (node, message, backtrace) in &evidence.panics {
-        if !faulty_disks {
+        if !faulty_disks && !is_engine_code(message) {
             let violation =
                 Violation::new(Check::Engine, format!("a thread of node {node} panicked: {message}"));
             violations.push(backtrace.lines().fold(violation, |violation, line| violation.with(line)));
         }
     }
     violations
+}
+
+/// True where a file-system call was made to fail, or a device lied.
+fn faulty_disks(evidence: &Evidence) -> bool {
+    evidence.disk_faults.iter().any(|faults| {
+        faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
+            > 0
+    })
+}
+
+/// True where a panic's place is in an engine's own source. The adapter turns it into an error, and the replica
+/// reports what became of its store as an engine finding.
+fn is_engine_code(message: &str) -> bool {
+    ["/sled-", "/fjall-", "/lsm-tree-", "/redb-"].iter().any(|source| message.contains(source))
 }

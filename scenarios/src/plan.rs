@@ -54,10 +54,10 @@ pub struct NodePlan {
     pub release: u8,
     /// What a power failure may do to its disk.
     pub disk: DiskProfile,
-    /// What goes wrong with the disk of its raft log while it runs, until everything is mended.
+    /// What goes wrong with its disk while it runs, outside of the engine's data, until everything is mended.
     #[serde(default)]
     pub log_faults: FaultOptions,
-    /// What goes wrong with the disk of its engine while it runs, until everything is mended.
+    /// What goes wrong with the files of its engine while it runs, until everything is mended.
     #[serde(default)]
     pub data_faults: FaultOptions,
     /// How its clocks deviate.

@@ -91,8 +91,8 @@ pub struct Report {
     pub elections: u64,
     /// Engines that broke a promise.
     pub findings: Vec<EngineFinding>,
-    /// True where all replicas had lost their state at once: then liveness is not asked for.
-    pub states_lost: bool,
+    /// True where the engines of a majority had broken their promises at once: then liveness is not asked for.
+    pub beyond_budget: bool,
     /// What the run is known to have reached.
     pub milestones: BTreeSet<Milestone>,
     /// The verdict.
@@ -150,7 +150,7 @@ impl Report {
         report.snapshots = snapshots_by_route(evidence);
         report.elections = count(evidence, |event| matches!(event, ReplicaEvent::BecameLeader { .. }));
         report.findings = findings(evidence);
-        report.states_lost = oracles::all_states_lost(evidence);
+        report.beyond_budget = oracles::beyond_budget(evidence);
         report.milestones = milestones::reached(evidence);
         if !violations.is_empty() {
             report.last_operations = evidence.last_operations.clone();
@@ -186,7 +186,7 @@ impl Report {
             snapshots: BTreeMap::new(),
             elections: 0,
             findings: Vec::new(),
-            states_lost: false,
+            beyond_budget: false,
             milestones: BTreeSet::new(),
             verdict: Verdict::Held,
             last_operations: Vec::new(),

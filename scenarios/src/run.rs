@@ -177,12 +177,33 @@ async fn settle(world: &Rc<World>, pending: &Rc<Cell<u32>>, healed_at: Duration)
     while pending.get() > 0 && world.machine.now() < deadline {
         world.machine.sleep(Duration::from_millis(20)).await;
     }
-    let left = deadline.saturating_sub(world.machine.now());
     let mut last = Client::new(world.plan.clients(), world.count(), world.machine, world.log.clone());
-    let wrote = last.perform(cluster::api::Request::put("last", "write"), left).await.is_some();
-    let left = deadline.saturating_sub(world.machine.now());
-    let read = last.perform(read_everything(), left).await.is_some();
+    let wrote = insist(world, &mut last, deadline, last_write).await;
+    let read = insist(world, &mut last, deadline, |_| read_everything()).await;
     pending.get() == 0 && wrote && read
+}
+
+/// The last write; each attempt has a value of its own, for an unknown one may still take effect.
+fn last_write(attempt: u32) -> cluster::api::Request {
+    cluster::api::Request::put("last", format!("write {attempt}"))
+}
+
+/// Asks until there is an answer, or `deadline` is over; whether there was one.
+async fn insist(
+    world: &Rc<World>,
+    client: &mut Client,
+    deadline: Duration,
+    request: impl Fn(u32) -> cluster::api::Request,
+) -> bool {
+    let mut attempt = 0;
+    while world.machine.now() < deadline {
+        let left = deadline.saturating_sub(world.machine.now());
+        if client.perform(request(attempt), left).await.is_some() {
+            return true;
+        }
+        attempt += 1;
+    }
+    false
 }
 
 /// Waits until every replica has applied the same index; when that was.

@@ -2,6 +2,7 @@
 
 use crate::generate;
 use crate::plan::Plan;
+use crate::targeted;
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,6 +17,12 @@ pub enum Scenario {
     Power,
     /// No fault: performance and liveness.
     Calm,
+    /// The power of all nodes fails at once, on slow disks.
+    Blackout,
+    /// Replicas fall behind and fetch snapshots over bad links, and crash while they install them.
+    Lagging,
+    /// Release 2 beside release 1 that needs snapshots.
+    MixedReleases,
 }
 
 /// A scenario that does not exist.
@@ -28,7 +35,15 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 4] = [Self::Default, Self::RollingUpgrade, Self::Power, Self::Calm];
+    pub const ALL: [Self; 7] = [
+        Self::Default,
+        Self::RollingUpgrade,
+        Self::Power,
+        Self::Calm,
+        Self::Blackout,
+        Self::Lagging,
+        Self::MixedReleases,
+    ];
 
     /// The name on the command line and in plans.
     pub fn name(self) -> &'static str {
@@ -37,6 +52,9 @@ impl Scenario {
             Self::RollingUpgrade => "rolling-upgrade",
             Self::Power => "power",
             Self::Calm => "calm",
+            Self::Blackout => "blackout",
+            Self::Lagging => "lagging",
+            Self::MixedReleases => "mixed-releases",
         }
     }
 
@@ -49,6 +67,13 @@ impl Scenario {
             }
             Self::Power => "many power failures, and nothing else",
             Self::Calm => "no fault at all",
+            Self::Blackout => "the power of all nodes fails at once, after bursts of writes on slow disks",
+            Self::Lagging => {
+                "replicas fall behind and fetch snapshots over bad links, and crash while they install them"
+            }
+            Self::MixedReleases => {
+                "release 2 with its own engines beside a release-1 node that needs snapshots"
+            }
         }
     }
 
@@ -59,6 +84,9 @@ impl Scenario {
             Self::RollingUpgrade => generate::rolling_upgrade(seed),
             Self::Power => generate::power(seed),
             Self::Calm => generate::calm(seed),
+            Self::Blackout => targeted::blackout(seed),
+            Self::Lagging => targeted::lagging(seed),
+            Self::MixedReleases => targeted::mixed_releases(seed),
         }
     }
 }

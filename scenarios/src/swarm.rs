@@ -64,8 +64,8 @@ pub struct Summary {
     pub milestones: BTreeMap<Milestone, u64>,
     /// Broken promises of engines: engine, cause, whether its device was at fault → seeds, and the first of them.
     pub findings: BTreeMap<String, (u64, u64)>,
-    /// Seeds in which every replica had lost its state at once.
-    pub states_lost: u64,
+    /// Seeds in which the engines of a majority had broken their promises at once.
+    pub beyond_budget: u64,
     /// Client operations answered.
     pub acknowledged: u64,
     /// Virtual seconds.
@@ -108,7 +108,7 @@ impl Summary {
             entry.0 += 1;
             entry.1 = entry.1.min(report.seed);
         }
-        self.states_lost += u64::from(report.states_lost);
+        self.beyond_budget += u64::from(report.beyond_budget);
         self.acknowledged += report.acknowledged;
         self.virtual_s += report.virtual_s;
         self.processor_s += execution.processor_s;

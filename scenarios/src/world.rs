@@ -20,8 +20,8 @@ use std::time::Duration;
 
 /// Where a replica keeps everything, below its node's root.
 const REPLICA_DIRECTORY: &str = "replica";
-/// Path of the raft log's files, below a node's root.
-pub(crate) const LOG_PATH: &str = "raft/";
+/// Where a replica keeps its engine's data directory, below its own (see crate `cluster`).
+const STORE_DIRECTORY: &str = "store";
 /// How long a node stays down that went down by itself.
 const SELF_RESTART: Duration = Duration::from_millis(300);
 /// Starts in a row that may fail before the node is given up.
@@ -51,7 +51,6 @@ pub(crate) struct ObservedStop {
     pub(crate) at: Duration,
     /// Numbered from 1.
     pub(crate) node: u64,
-    pub(crate) incarnation: u32,
     pub(crate) engine: EngineName,
     pub(crate) stop: Stop,
     /// Whether the replica had not come up yet.
@@ -97,8 +96,11 @@ impl World {
                     DiskProfile::Lying => Profile::Lying,
                 },
                 faults: vec![
-                    PathFaults { path_contains: LOG_PATH.to_string(), options: planned.log_faults.clone() },
-                    PathFaults { path_contains: String::new(), options: planned.data_faults.clone() },
+                    PathFaults {
+                        path_contains: STORE_DIRECTORY.to_string(),
+                        options: planned.data_faults.clone(),
+                    },
+                    PathFaults { path_contains: String::new(), options: planned.log_faults.clone() },
                 ],
                 clock: planned.clock,
             }),
@@ -181,11 +183,6 @@ impl World {
             node.held = true;
             node.stop.store(true, Ordering::Relaxed);
         });
-    }
-
-    /// Holds a node that is to go down, so that it is not started again before [`World::release`].
-    pub(crate) fn hold(&self, number: u64) {
-        self.with_node(number, |node| node.held = true);
     }
 
     /// Lets a held node start again, with a release and engine.
@@ -272,7 +269,6 @@ impl World {
         self.stops.borrow_mut().push(ObservedStop {
             at: now,
             node: number,
-            incarnation,
             engine,
             stop,
             recovering,
@@ -326,8 +322,8 @@ fn read_out(
     options: &engines::Options,
     design: &cluster::design::Design,
 ) -> Result<Contents, String> {
-    let backend =
-        engines::marker::open_data_dir(directory, engine, options).map_err(|error| error.to_string())?;
+    let backend = engines::marker::open_data_dir(&directory.join(STORE_DIRECTORY), engine, options)
+        .map_err(|error| error.to_string())?;
     let store = Store::open(backend, design).map_err(|error| error.to_string())?;
     let mut contents = Contents { applied_index: store.applied_index(), versions: Vec::new() };
     store

@@ -101,7 +101,8 @@ fn findings(report: &Report) -> String {
         *counts.entry(format!("{}{blame}", finding.engine)).or_insert(0) += 1;
     }
     let parts: Vec<_> = counts.iter().map(|(engine, count)| format!("{count} by {engine}")).collect();
-    let unavailable = if report.states_lost { "; all replicas at once, so liveness was waived" } else { "" };
+    let unavailable =
+        if report.beyond_budget { "; of a majority at once, so liveness was waived" } else { "" };
     format!("broken promises survived: {}{unavailable}", parts.join(", "))
 }
 
@@ -110,7 +111,7 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
         Verdict::Held => line!(
             text,
             "  checks       linearizable · durable · replicas equal · routing · raft · {}      trace {:016x}",
-            if report.states_lost { "live (waived)" } else { "live" },
+            if report.beyond_budget { "live (waived)" } else { "live" },
             report.trace
         ),
         Verdict::Incomplete { why } => {
@@ -223,11 +224,11 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
     for (kind, (seeds, first)) in &summary.findings {
         line!(text, "  engine       {seeds} seeds, first {first}: {kind}");
     }
-    if summary.states_lost > 0 {
+    if summary.beyond_budget > 0 {
         line!(
             text,
-            "  engine       {} seeds with every replica's state lost at once (liveness waived)",
-            summary.states_lost
+            "  engine       {} seeds with broken promises of a majority at once (liveness waived)",
+            summary.beyond_budget
         );
     }
     for (milestone, seeds) in &summary.milestones {

@@ -4,7 +4,6 @@ use crate::arguments::SimArguments;
 use crate::failure::Failure;
 use crate::render;
 use scenarios::plan::Plan;
-use scenarios::report::Verdict;
 use scenarios::{Execution, RunOptions, execute};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -117,9 +116,4 @@ fn rerun_line(arguments: &SimArguments) -> String {
         line += &format!(" --design {choice}");
     }
     line + " --trace trace.txt"
-}
-
-/// True where the verdict is a violation.
-pub(crate) fn is_violation(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Violated { .. })
 }

@@ -1,7 +1,13 @@
 //! Requests of clients, and those that wait to be committed.
+//!
+//! The requests of a round are proposed together: each proposal of its own would be a message of its own to
+//! every peer.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::Instant;
+
+use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Replica;
 use crate::api::{Refusal, Request};
@@ -11,9 +17,12 @@ use crate::error::ReplicaError;
 use crate::mvcc;
 use crate::wire;
 
-/// The requests that were proposed here and are not applied yet, by the index of their entry.
+/// The requests that are to be proposed, or were proposed here and are not applied yet.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
+    /// Those of this round: client, id and entry.
+    gathered: Vec<(u64, u64, Entry)>,
+    /// Those that were proposed, by the index of their entry.
     waiting: BTreeMap<u64, Proposal>,
 }
 
@@ -37,7 +46,7 @@ impl Proposals {
     /// Takes the proposals up to `index`.
     pub(super) fn take_up_to(&mut self, index: u64) -> Vec<Proposal> {
         let later = self.waiting.split_off(&(index + 1));
-        std::mem::replace(&mut self.waiting, later).into_values().collect()
+        mem::replace(&mut self.waiting, later).into_values().collect()
     }
 
     fn take_expired(&mut self, now: Instant) -> Vec<Proposal> {
@@ -76,21 +85,47 @@ impl Replica {
             let deadline = Instant::now() + self.config.timing.request_timeout;
             self.reads.queue(client, id, request, deadline);
         } else {
-            self.propose(client, id, encoded);
+            let entry = Entry { data: encoded.to_vec().into(), ..Entry::default() };
+            self.proposals.gathered.push((client, id, entry));
         }
         Ok(())
     }
 
-    fn propose(&mut self, client: u64, id: u64, encoded: &[u8]) {
-        let term = self.node.raft.term;
-        match self.node.propose(Vec::new(), encoded.to_vec()) {
-            Ok(()) => {
-                let index = self.node.raft.raft_log.last_index();
-                let deadline = Instant::now() + self.config.timing.request_timeout;
-                self.proposals.waiting.insert(index, Proposal { client, id, term, deadline });
-            }
+    /// Proposes what was gathered.
+    pub(super) fn propose_gathered(&mut self) {
+        if self.proposals.gathered.is_empty() {
+            return;
+        }
+        let gathered = mem::take(&mut self.proposals.gathered);
+        if !self.is_leader() {
+            let leader = self.leader();
+            return gathered.iter().for_each(|(client, id, _)| {
+                self.reply(*client, *id, Outcome::NotLeader { leader });
+            });
+        }
+        let (askers, entries): (Vec<_>, Vec<_>) =
+            gathered.into_iter().map(|(client, id, entry)| ((client, id), entry)).unzip();
+        let mut message = Message { from: self.config.id, entries: entries.into(), ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        match self.node.step(message) {
+            Ok(()) => self.await_entries(&askers),
             // Too much is uncommitted already; nothing was appended.
-            Err(_) => self.reply(client, id, Outcome::Unavailable { may_have_happened: false }),
+            Err(_) => askers.iter().for_each(|(client, id)| {
+                self.reply(*client, *id, Outcome::Unavailable { may_have_happened: false });
+            }),
+        }
+    }
+
+    /// Notes who waits for the last entries of the log.
+    fn await_entries(&mut self, askers: &[(u64, u64)]) {
+        let (term, last) = (self.node.raft.term, self.node.raft.raft_log.last_index());
+        let deadline = Instant::now() + self.config.timing.request_timeout;
+        for (index, (client, id)) in (last + 1 - askers.len() as u64..).zip(askers) {
+            let proposal = Proposal { client: *client, id: *id, term, deadline };
+            if let Some(former) = self.proposals.waiting.insert(index, proposal) {
+                // Proposed in an earlier term, and gone from this log; another may still have it.
+                self.reply(former.client, former.id, Outcome::Unavailable { may_have_happened: true });
+            }
         }
     }
 

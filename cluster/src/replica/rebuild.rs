@@ -30,7 +30,10 @@ impl Replica {
         assert_eq!(self.node.raft.state, StateRole::Follower, "whoever has no state does not campaign");
         self.node.raft.election_elapsed += 1;
         let patience = self.config.timing.snapshot_request_ticks;
-        let coming = self.receiving.is_some();
+        let coming = self.receiving.as_mut().is_some_and(|receiving| {
+            receiving.idle_ticks += 1;
+            receiving.idle_ticks <= patience
+        });
         let raft = &mut self.node.raft;
         let rebuild = self.rebuild.as_mut().expect("called while rebuilding only");
         rebuild.ticks += 1;

@@ -9,8 +9,6 @@ use snapshots::Shipment;
 
 use crate::nodes::Nodes;
 
-const STORAGE: [EngineId; 4] = [EngineId::Mem, EngineId::Sled, EngineId::Fjall, EngineId::Redb];
-
 /// Writes until a follower that is stopped can only catch up by a snapshot.
 pub(crate) fn write_beyond_the_log(nodes: &mut Nodes, writers: [u64; 2]) {
     let since = writers.map(|id| nodes.events[&id].len());
@@ -70,24 +68,31 @@ fn check_catch_up(sender: EngineId, receiver: EngineId) {
     }
 }
 
+/// From each engine to itself and to another. The other pairs differ in nothing but their transcoding, and that
+/// is done for every pair where engines are converted in place.
+fn check_from(sender: EngineId, other: EngineId) {
+    check_catch_up(sender, sender);
+    check_catch_up(sender, other);
+}
+
 #[test]
 fn a_lagging_replica_catches_up_from_mem() {
-    STORAGE.into_iter().for_each(|receiver| check_catch_up(EngineId::Mem, receiver));
+    check_from(EngineId::Mem, EngineId::Sled);
 }
 
 #[test]
 fn a_lagging_replica_catches_up_from_sled() {
-    STORAGE.into_iter().for_each(|receiver| check_catch_up(EngineId::Sled, receiver));
+    check_from(EngineId::Sled, EngineId::Fjall);
 }
 
 #[test]
 fn a_lagging_replica_catches_up_from_fjall() {
-    STORAGE.into_iter().for_each(|receiver| check_catch_up(EngineId::Fjall, receiver));
+    check_from(EngineId::Fjall, EngineId::Sled);
 }
 
 #[test]
 fn a_lagging_replica_catches_up_from_redb() {
-    STORAGE.into_iter().for_each(|receiver| check_catch_up(EngineId::Redb, receiver));
+    check_from(EngineId::Redb, EngineId::Mem);
 }
 
 /// A cluster whose node 3 was stopped after `old` was written, and needs a snapshot to catch up.

@@ -12,7 +12,7 @@ use engines::EngineId;
 use crate::network::Fate;
 use crate::nodes::Nodes;
 
-const STORM: Duration = Duration::from_secs(4);
+const STORM: Duration = Duration::from_secs(3);
 
 /// xorshift64*: the storm's choices; the threads' timing is the rest of it.
 #[derive(Clone)]

@@ -185,16 +185,19 @@ impl<'a> Fill<'a> {
                 self.choose(Choice { gap, chosen, before, left });
                 None
             }
-            None => {
-                let later_writes =
-                    self.placement.writes.range(gap..).map(|(revision, index)| (*revision, *index));
-                let later_reads =
-                    self.placement.reads.range(gap..).map(|(revision, read)| (*revision, read[0]));
-                let blocked_by =
-                    later_writes.take(1).chain(later_reads.take(1)).min().map(|(_, index)| index);
-                Some(self.failure(usize::MAX, blocked_by, refused))
-            }
+            None => Some(self.unfilled(gap, refused)),
         }
+    }
+
+    /// A gap that nothing can fill: the first answer that speaks of a revision from there on is unexplained.
+    fn unfilled(&self, gap: i64, mut refused: Vec<RefusedOperation>) -> Failure {
+        let writes = self.placement.writes.range(gap..).map(|(revision, index)| (*revision, *index));
+        let reads = self.placement.reads.range(gap..).map(|(revision, reads)| (*revision, reads[0]));
+        let first = writes.take(1).chain(reads.take(1)).min();
+        let (_, operation) = first.expect("a gap lies below a revision that an answer names");
+        let reason = format!("no operation can have made revision {gap} before it");
+        refused.insert(0, RefusedOperation { operation, reason });
+        self.failure(usize::MAX, Some(operation), refused)
     }
 
     /// Everything that decides whether the replay can go on from a gap to the end: what the keys hold, which

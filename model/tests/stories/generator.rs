@@ -27,7 +27,7 @@ pub(crate) struct Draft {
 /// Drafts of `count` operations. The longer the `horizon`, the fewer are concurrent.
 pub(crate) fn drafts(count: std::ops::Range<usize>, horizon: u64) -> impl Strategy<Value = Vec<Draft>> {
     let fate = prop_oneof![
-        4 => Just(Fate::Answered),
+        5 => Just(Fate::Answered),
         1 => Just(Fate::UnknownButDone),
         1 => Just(Fate::UnknownNotDone),
     ];

@@ -1,8 +1,20 @@
 //! Tests of the model, told as short scripts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own script has failed")]
 
+mod durability;
+mod equality;
 mod equivalence;
+mod etcd_traces;
 mod generator;
+mod histories;
+mod history;
+mod jepsen;
 mod linearizability;
+mod liveness;
+mod mutation;
+mod raft;
+mod revisions;
+mod routing;
 mod script;
 mod store;
+mod verdict;

@@ -7,9 +7,13 @@ use model::history::{History, Operation, Outcome, Stamp};
 use model::kv::{Answer, Compare, CompareResult, KeyValue, Refusal, Request, Response, ResponseBody, Target};
 use model::specs::etcd::{StoreHistory, StoreOperation};
 
+/// The order of the first return at some time.
+const RETURNS: u64 = 1_000_000;
+
 /// The history in a script, one operation per line.
 pub(crate) fn history(script: &str) -> StoreHistory {
-    History::new(lines(script).map(operation).collect()).unwrap()
+    History::new(lines(script).enumerate().map(|(place, line)| operation(place as u64, line)).collect())
+        .unwrap()
 }
 
 /// The lines of a script that say something.
@@ -17,7 +21,8 @@ pub(crate) fn lines(script: &str) -> impl Iterator<Item = &str> {
     script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-fn operation(line: &str) -> StoreOperation {
+/// At equal times, invocations come before returns, and otherwise what is written first.
+fn operation(place: u64, line: &str) -> StoreOperation {
     let (client, rest) = line.split_once(' ').unwrap();
     let (times, rest) = rest.trim().split_once(' ').unwrap();
     let (from, to) = times.split_once("..").unwrap();
@@ -26,9 +31,11 @@ fn operation(line: &str) -> StoreOperation {
     let outcome = if to == "?" {
         Outcome::Unknown
     } else {
-        Outcome::Answered { at: Stamp::at(to.parse().unwrap()), output: answer(&input, answered) }
+        let at = Stamp { time_ns: to.parse().unwrap(), order: RETURNS + place };
+        Outcome::Answered { at, output: answer(&input, answered) }
     };
-    Operation { client: client.parse().unwrap(), invoke: Stamp::at(from.parse().unwrap()), input, outcome }
+    let invoke = Stamp { time_ns: from.parse().unwrap(), order: place };
+    Operation { client: client.parse().unwrap(), invoke, input, outcome }
 }
 
 /// A request, such as `txn if mod(a)=0 then put a=1 else get a`.

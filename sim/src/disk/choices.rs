@@ -173,3 +173,52 @@ impl CrashChoices for RandomChoices {
         self.keeps(mode, operation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, InodeNumber, Profile, Stamp, crash_image};
+
+    /// A disk with two files of ten pending writes each.
+    fn busy_disk() -> Disk {
+        let mut disk = Disk::new();
+        let stamp = Stamp::default();
+        let files = [b"a", b"b"].map(|name| disk.create_file(InodeNumber::ROOT, name, 0o644, stamp));
+        for offset in (0..10).map(|number| number * 2000) {
+            for file in files {
+                disk.write(file, offset, &[1; 2000], stamp);
+            }
+        }
+        disk
+    }
+
+    #[test]
+    fn random_choices_reach_the_extremes_and_what_lies_between() {
+        let disk = busy_disk();
+        let mut choices = RandomChoices::new(Entropy::stream(1, "crash"));
+        let reports: Vec<_> = (0..300).map(|_| crash_image(&disk, Profile::Posix, &mut choices).1).collect();
+        let share = |holds: fn(&crate::disk::CrashReport) -> bool| {
+            100 * reports.iter().filter(|report| holds(report)).count() / reports.len()
+        };
+        assert!(share(|report| report.dropped == 22) >= 5, "everything is lost now and then");
+        assert!(share(|report| report.kept == 22) >= 3, "nothing is lost now and then");
+        assert!(share(|report| report.dropped == 1) >= 5, "a single operation is lost now and then");
+        assert!(share(|report| report.torn > 0) >= 20, "writes are torn often");
+        assert!(share(|report| report.torn == 1) >= 5, "only one is torn now and then");
+    }
+
+    #[test]
+    fn a_power_failure_in_the_middle_of_a_write_tears_that_write() {
+        let disk = busy_disk();
+        let last = disk.sequence();
+        let mut choices = RandomChoices::new(Entropy::stream(1, "crash")).with_torn_last();
+        let mut torn = 0;
+        for _ in 0..100 {
+            let (_, report) = crash_image(&disk, Profile::Posix, &mut choices);
+            let fate = report.losses.iter().find(|loss| loss.sequence == last).map(|loss| loss.fate);
+            torn += usize::from(matches!(fate, Some(crate::disk::Fate::Torn { .. })));
+            assert!(!matches!(fate, Some(crate::disk::Fate::Dropped)));
+        }
+        assert!(torn >= 80, "{torn} of 100");
+    }
+}

@@ -181,3 +181,40 @@ impl Disk {
         self.pages = self.pages - before + after;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_a_crash_cut_off_leaves_its_sectors_in_the_page_cache() {
+        let mut disk = Disk::new();
+        let stamp = Stamp::default();
+        let file = disk.create_file(InodeNumber::ROOT, b"log", 0o644, stamp);
+        // Bytes 500..1600 touch four sectors; the second is not written.
+        let surviving = Sectors::from_fn(4, |sector| sector != 1);
+        disk.write_partially(file, 500, &[7; 1100], &surviving, stamp);
+        let mut bytes = vec![0; 2000];
+        assert_eq!(disk.read(file, 0, &mut bytes), 1600);
+        let written: Vec<usize> = (0..2000).filter(|&position| bytes[position] == 7).collect();
+        assert_eq!(written, (500..512).chain(1024..1600).collect::<Vec<_>>());
+        disk.check_invariants();
+    }
+
+    #[test]
+    fn a_clone_and_its_origin_go_their_own_ways() {
+        let mut disk = Disk::new();
+        let stamp = Stamp::default();
+        let file = disk.create_file(InodeNumber::ROOT, b"log", 0o644, stamp);
+        disk.write(file, 0, &[1; 10_000], stamp);
+        let mut fork = disk.clone();
+        fork.write(file, 5_000, &[2; 10_000], stamp);
+        fork.unlink(InodeNumber::ROOT, b"log", stamp);
+        assert_eq!((disk.size(file), fork.size(file)), (10_000, 15_000));
+        let mut bytes = [0; 1];
+        disk.read(file, 5_000, &mut bytes);
+        assert_eq!((bytes, disk.entry(InodeNumber::ROOT, b"log")), ([1], Some(file)));
+        disk.check_invariants();
+        fork.check_invariants();
+    }
+}

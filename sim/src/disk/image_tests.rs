@@ -16,7 +16,7 @@ enum Step {
     Resize { file: usize, size: u64 },
     Punch { file: usize, offset: u64, length: u64 },
     Permissions { inode: usize, permissions: u32 },
-    Sync { inode: usize, scope: SyncScope, lies: bool },
+    Sync { inode: usize, scope: SyncScope, fate: SyncFate },
     SyncEverything,
     WriteBack { mask: u64 },
 }
@@ -24,6 +24,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let (which, name) = (0..20_usize, 0..4_u8);
     let scope = prop::sample::select(vec![SyncScope::All, SyncScope::Data]);
+    let fate =
+        prop_oneof![4 => Just(SyncFate::Honest), 2 => Just(SyncFate::Lying), 1 => Just(SyncFate::Failed)];
     prop_oneof![
         4 => (which.clone(), name.clone()).prop_map(|(directory, name)| Step::Create { directory, name }),
         3 => (which.clone(), name.clone()).prop_map(|(directory, name)| Step::MakeDirectory { directory, name }),
@@ -35,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (which.clone(), 0..12_000_u64).prop_map(|(file, size)| Step::Resize { file, size }),
         1 => (which.clone(), 0..9000_u64, 1..9000_u64).prop_map(|(file, offset, length)| Step::Punch { file, offset, length }),
         1 => (which.clone(), 0..0o1000_u32).prop_map(|(inode, permissions)| Step::Permissions { inode, permissions }),
-        4 => (which, scope, prop::bool::weighted(0.3)).prop_map(|(inode, scope, lies)| Step::Sync { inode, scope, lies }),
+        4 => (which, scope, fate).prop_map(|(inode, scope, fate)| Step::Sync { inode, scope, fate }),
         1 => Just(Step::SyncEverything),
         1 => any::<u64>().prop_map(|mask| Step::WriteBack { mask }),
     ]
@@ -63,11 +65,12 @@ struct History {
 }
 
 impl History {
-    fn run(steps: &[Step], with_lies: bool) -> Self {
+    /// Runs `steps`. Syncs fail only if `syncs_fail`; else those that would are honest.
+    fn run(steps: &[Step], syncs_fail: bool) -> Self {
         let mut history = Self { disk: Disk::new(), promises: Promises::default(), time_ns: 0 };
         for step in steps {
             history.time_ns += 1;
-            history.step(step, with_lies);
+            history.step(step, syncs_fail);
             history.disk.check_invariants();
         }
         history
@@ -98,7 +101,7 @@ impl History {
         }
     }
 
-    fn step(&mut self, step: &Step, with_lies: bool) {
+    fn step(&mut self, step: &Step, syncs_fail: bool) {
         let stamp = Stamp::new(self.time_ns, 1);
         match *step {
             Step::Create { directory, name } => {
@@ -148,12 +151,12 @@ impl History {
                 let attributes = self.disk.metadata(inode).attributes;
                 self.disk.set_attributes(inode, Attributes { permissions, ..attributes }, stamp);
             }
-            Step::Sync { inode, scope, lies } => {
+            Step::Sync { inode, scope, fate } => {
                 let all = [self.of_type(FileType::File), self.of_type(FileType::Directory)].concat();
                 let inode = all[inode % all.len()];
-                let lies = lies && with_lies;
-                self.disk.sync(inode, scope, if lies { SyncFate::Lying } else { SyncFate::Honest });
-                if !lies {
+                let fate = if fate == SyncFate::Failed && !syncs_fail { SyncFate::Honest } else { fate };
+                self.disk.sync(inode, scope, fate);
+                if fate == SyncFate::Honest {
                     self.promise(inode);
                 }
             }
@@ -209,6 +212,8 @@ impl History {
     /// Takes down what an honest sync of `inode` promises.
     fn promise(&mut self, inode: InodeNumber) {
         match self.disk.file_type(inode) {
+            // What a failed sync lost, a later one does not write.
+            FileType::File if self.disk.inode(inode).lost_writes > 0 => {}
             FileType::File => {
                 self.promises.bytes.insert(inode, bytes(&self.disk, inode));
             }
@@ -269,7 +274,7 @@ proptest! {
 
     #[test]
     fn an_image_that_keeps_everything_is_what_reads_saw(steps in history()) {
-        let history = History::run(&steps, true);
+        let history = History::run(&steps, false);
         let (image, report) = crash_image(&history.disk, Profile::Lying, &mut keep_all);
         history.check(&image, &report);
         prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
@@ -296,7 +301,7 @@ proptest! {
 
     #[test]
     fn an_image_is_a_function_of_its_choices(steps in history(), seed in any::<u64>()) {
-        let history = History::run(&steps, true);
+        let history = History::run(&steps, false);
         let before = history.disk.tree(View::Volatile);
         let first = crash_image(&history.disk, Profile::Lying, &mut random(seed));
         let second = crash_image(&history.disk, Profile::Lying, &mut random(seed));
@@ -309,7 +314,7 @@ proptest! {
     /// Where the profile knows no lies, a sync that lied is as good as an honest one.
     #[test]
     fn posix_keeps_what_lying_syncs_promised(steps in history(), seed in any::<u64>()) {
-        let mut history = History::run(&steps, true);
+        let mut history = History::run(&steps, false);
         let all = [history.of_type(FileType::File), history.of_type(FileType::Directory)].concat();
         for inode in all {
             history.disk.sync(inode, SyncScope::All, SyncFate::Lying);
@@ -321,7 +326,7 @@ proptest! {
 
     #[test]
     fn an_honest_sync_of_anything_keeps_every_promise(steps in history(), seed in any::<u64>()) {
-        let mut history = History::run(&steps, true);
+        let mut history = History::run(&steps, false);
         let all = [history.of_type(FileType::File), history.of_type(FileType::Directory)].concat();
         for inode in all {
             history.disk.sync(inode, SyncScope::All, SyncFate::Lying);
@@ -349,7 +354,7 @@ proptest! {
     /// An image is a disk like any other: one can go on working on it, and crash again.
     #[test]
     fn images_of_images_keep_their_promises(first in history(), second in history(), seed in any::<u64>()) {
-        let before = History::run(&first, true);
+        let before = History::run(&first, false);
         let (disk, _) = crash_image(&before.disk, Profile::Lying, &mut random(seed));
         let mut after = History { disk, promises: Promises::default(), time_ns: before.time_ns };
         after.step(&Step::SyncEverything, false);

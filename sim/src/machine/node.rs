@@ -11,8 +11,8 @@ use super::endpoint::NodeEndpoint;
 use super::kernel::{self, Kernel};
 use super::scheduler::{self, WaitKey};
 use crate::disk::{
-    CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind, Profile,
-    RandomChoices, crash_image,
+    CrashChoices, CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind,
+    Profile, RandomChoices, crash_image,
 };
 use crate::entropy::Entropy;
 use crate::event::{Event, StopCause};
@@ -206,7 +206,7 @@ pub(crate) struct Node {
     paused: bool,
     pub(crate) clock: Clock,
     entropy: Entropy,
-    crash_choices: RandomChoices,
+    crash_choices: Box<dyn CrashChoices>,
     /// Where in a write a process kill falls.
     partial_writes: Entropy,
     faults: Vec<(String, FaultState)>,
@@ -272,16 +272,28 @@ impl Kernel {
         }
     }
 
-    /// A thread of `owner` ended; the last one of a ghost takes the discarded disk with it.
+    /// A thread of `owner` ended.
     pub(crate) fn thread_left(&mut self, owner: Incarnation) {
-        let node = self.node(owner.node);
-        let current = node.is_current(owner);
-        let Some(index) = node.lives.iter().position(|life| life.number == owner.number) else { return };
-        node.lives[index].threads -= 1;
-        if node.lives[index].threads == 0 && !current {
-            let life = node.lives.remove(index);
-            self.files.unmount(life.mount);
+        if let Some(life) = self.node(owner.node).lives.iter_mut().find(|life| life.number == owner.number) {
+            life.threads -= 1;
         }
+        self.discard_ghosts(owner.node);
+    }
+
+    /// Discards the disks of ghosts that are quite gone: no thread left, and no descriptor. (A pool thread of
+    /// the whole process may hold a file of a ghost for a while.)
+    fn discard_ghosts(&mut self, id: NodeId) {
+        let node = &mut self.nodes[usize::from(id.0)];
+        let current = node.up.then_some(node.number);
+        let files = &mut self.files;
+        node.lives.retain(|life| {
+            let gone =
+                Some(life.number) != current && life.threads == 0 && files.open_descriptors(life.mount) == 0;
+            if gone {
+                files.unmount(life.mount);
+            }
+            !gone
+        });
     }
 
     /// The incarnation that a mount belongs to.
@@ -307,7 +319,7 @@ impl Kernel {
             StopCause::PowerFailure => node.options.profile,
             StopCause::Exit | StopCause::ProcessKill => Profile::ProcessKill,
         };
-        let (image, report) = crash_image(self.files.disk(mount), profile, &mut node.crash_choices);
+        let (image, report) = crash_image(self.files.disk(mount), profile, &mut *node.crash_choices);
         let last_operations = self.files.last_operations(mount).map(ToString::to_string).collect();
         let endpoint = node.endpoint();
         let number = node.number;
@@ -323,14 +335,12 @@ impl Kernel {
         let report = (cause == StopCause::PowerFailure).then_some(report);
         let stop = Stop { cause, result, site, report, last_operations };
         self.events.push(NodeEvent { node: id, incarnation: number, what: NodeEventKind::Stopped(stop) });
-        if let Some(life) = self.nodes[usize::from(id.0)].lives.iter().position(|life| life.threads == 0) {
-            let life = self.nodes[usize::from(id.0)].lives.remove(life);
-            self.files.unmount(life.mount);
-        }
+        self.discard_ghosts(id);
     }
 
     /// Gives a node that is down a new incarnation on its surviving disk.
     fn begin_life(&mut self, id: NodeId) -> Process {
+        self.discard_ghosts(id);
         let node = &mut self.nodes[usize::from(id.0)];
         assert!(!node.up, "node {} is up already", node.options.name);
         node.number += 1;
@@ -362,10 +372,10 @@ impl Machine {
             kernel.nodes.push(Node {
                 clock: Clock::new(options.clock),
                 entropy: Entropy::stream(seed, &format!("entropy of {}", options.name)),
-                crash_choices: RandomChoices::new(Entropy::stream(
+                crash_choices: Box::new(RandomChoices::new(Entropy::stream(
                     seed,
                     &format!("crashes of {}", options.name),
-                )),
+                ))),
                 partial_writes: Entropy::stream(seed, &format!("partial writes of {}", options.name)),
                 faults: fault_states(seed, &options),
                 options,
@@ -411,6 +421,12 @@ impl Machine {
     /// Crashes a node at one of its next disk operations. A node has one crash point: the latest given.
     pub fn crash_at(&self, id: NodeId, point: CrashPoint) {
         kernel::with(|kernel| kernel.node(id).crash_point = Some(point));
+    }
+
+    /// From now on `choices` decide what a node's power failures leave, in place of random ones: to lose one
+    /// chosen operation, or to search for the smallest loss that does harm.
+    pub fn choose_losses(&self, id: NodeId, choices: impl CrashChoices + 'static) {
+        kernel::with(|kernel| kernel.node(id).crash_choices = Box::new(choices));
     }
 
     /// Takes back a crash point that was not reached.

@@ -286,3 +286,76 @@ impl Vfs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Stamp};
+
+    fn open(vfs: &mut Vfs, path: &str) -> c_int {
+        let flags = libc::O_CREAT | libc::O_RDWR | libc::O_CLOEXEC;
+        vfs.openat(Stamp::default(), libc::AT_FDCWD, path.as_bytes(), flags, 0o644).unwrap()
+    }
+
+    #[test]
+    fn a_new_descriptor_gets_the_lowest_free_number() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let opened: Vec<_> =
+            (0..4).map(|number| open(&mut vfs, &format!("/m/{number}")) - FIRST_DESCRIPTOR).collect();
+        assert_eq!(opened, [0, 1, 2, 3]);
+        vfs.close(FIRST_DESCRIPTOR + 2).unwrap();
+        vfs.close(FIRST_DESCRIPTOR + 1).unwrap();
+        assert_eq!(
+            vfs.fcntl(FIRST_DESCRIPTOR, libc::F_DUPFD, FIRST_DESCRIPTOR + 2),
+            Ok(FIRST_DESCRIPTOR + 2)
+        );
+        assert_eq!(vfs.dup(FIRST_DESCRIPTOR), Ok(FIRST_DESCRIPTOR + 1));
+        assert_eq!(
+            vfs.fcntl(FIRST_DESCRIPTOR, libc::F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR + 9),
+            Ok(FIRST_DESCRIPTOR + 9)
+        );
+        assert_eq!(open(&mut vfs, "/m/4"), FIRST_DESCRIPTOR + 4);
+        assert_eq!(vfs.close(FIRST_DESCRIPTOR + 8), Err(Errno::EBADF.into()));
+        assert_eq!(vfs.close(3), Err(Errno::EBADF.into()));
+    }
+
+    #[test]
+    fn flags_of_descriptors_and_of_descriptions() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let file = open(&mut vfs, "/m/f");
+        let copy = vfs.dup(file).unwrap();
+        assert_eq!(vfs.fcntl(file, libc::F_GETFD, 0), Ok(libc::FD_CLOEXEC));
+        assert_eq!(vfs.fcntl(copy, libc::F_GETFD, 0), Ok(0));
+        vfs.fcntl(copy, libc::F_SETFD, libc::FD_CLOEXEC).unwrap();
+        assert_eq!(vfs.fcntl(copy, libc::F_GETFD, 0), Ok(libc::FD_CLOEXEC));
+        vfs.fcntl(copy, libc::F_SETFL, libc::O_APPEND).unwrap();
+        assert_eq!(vfs.fcntl(file, libc::F_GETFL, 0), Ok(libc::O_RDWR | libc::O_APPEND));
+        vfs.write(Stamp::default(), file, b"hello").unwrap();
+        vfs.lseek(file, 0, libc::SEEK_SET).unwrap();
+        let described = vfs.describe(copy).unwrap();
+        assert_eq!((described.offset, described.write_offset, described.is_directory), (0, 5, false));
+    }
+
+    #[test]
+    fn ending_a_mount_closes_what_was_open_on_it_and_nothing_else() {
+        let mut vfs = Vfs::new();
+        let (one, two) = (vfs.mount("/one", Disk::new()), vfs.mount("/two", Disk::new()));
+        let (first, second) = (open(&mut vfs, "/one/f"), open(&mut vfs, "/two/f"));
+        let directory = vfs.openat(Stamp::default(), libc::AT_FDCWD, b"/one", libc::O_RDONLY, 0).unwrap();
+        let stream = vfs.fdopendir(directory).unwrap();
+        vfs.unlinkat(Stamp::default(), libc::AT_FDCWD, b"/one/f", 0).unwrap();
+        assert_eq!((vfs.open_descriptors(one), vfs.open_descriptors(two)), (2, 1));
+        vfs.detach_as_ghost(one);
+        assert!(vfs.is_ghost(one) && !vfs.is_ghost(two));
+        let disk = vfs.unmount(one);
+        disk.check_invariants();
+        assert!(!vfs.is_mounted(one) && vfs.is_mounted(two));
+        assert!(vfs.describe(first).is_none() && vfs.describe(second).is_some());
+        assert_eq!(vfs.readdir(stream), Err(Errno::EBADF.into()));
+        let again = vfs.mount("/one", disk);
+        assert_ne!(again, one);
+        assert_eq!(vfs.open_descriptors(again), 0);
+    }
+}

@@ -212,3 +212,91 @@ fn describe_conflict(conflict: Option<RangeLock>, lock: &mut libc::flock64) {
     // a description has none (fcntl_locking(2)).
     lock.l_pid = if held.owner == Owner::Process { 1 } else { -1 };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Stamp};
+
+    fn lock(kind: c_int, start: i64, length: i64) -> libc::flock64 {
+        let short = |value: c_int| c_short::try_from(value).unwrap();
+        libc::flock64 {
+            l_type: short(kind),
+            l_whence: short(libc::SEEK_SET),
+            l_start: start,
+            l_len: length,
+            l_pid: 0,
+        }
+    }
+
+    /// Two descriptions of one file.
+    fn two() -> (Vfs, c_int, c_int) {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let mut open =
+            || vfs.openat(Stamp::default(), libc::AT_FDCWD, b"/m/lock", libc::O_CREAT | libc::O_RDWR, 0o644);
+        let (first, second) = (open().unwrap(), open().unwrap());
+        (vfs, first, second)
+    }
+
+    fn set(vfs: &mut Vfs, descriptor: c_int, kind: c_int, start: i64, length: i64) -> Result<()> {
+        vfs.fcntl_lock(descriptor, libc::F_OFD_SETLK, &mut lock(kind, start, length))
+    }
+
+    #[test]
+    fn ranges_of_two_descriptions_conflict_where_they_overlap() {
+        let (mut vfs, first, second) = two();
+        let again = Err(Error::Errno(Errno::EAGAIN));
+        assert_eq!(set(&mut vfs, first, libc::F_WRLCK, 10, 10), Ok(()));
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 0, 10), Ok(()));
+        assert_eq!(set(&mut vfs, second, libc::F_RDLCK, 19, 1), again);
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 20, 0), Ok(()));
+        assert_eq!(
+            set(&mut vfs, first, libc::F_RDLCK, 1 << 40, 1),
+            again,
+            "a length of zero reaches to the end"
+        );
+        // Giving up the middle leaves both sides locked.
+        assert_eq!(set(&mut vfs, first, libc::F_UNLCK, 13, 4), Ok(()));
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 13, 4), Ok(()));
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 12, 1), again);
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 17, 1), again);
+        vfs.close(first).unwrap();
+        assert_eq!(set(&mut vfs, second, libc::F_WRLCK, 0, 0), Ok(()));
+    }
+
+    #[test]
+    fn readers_share_and_a_description_may_change_its_mind() {
+        let (mut vfs, first, second) = two();
+        assert_eq!(set(&mut vfs, first, libc::F_RDLCK, 0, 0), Ok(()));
+        assert_eq!(set(&mut vfs, second, libc::F_RDLCK, 0, 0), Ok(()));
+        assert_eq!(set(&mut vfs, first, libc::F_WRLCK, 0, 0), Err(Errno::EAGAIN.into()));
+        assert_eq!(set(&mut vfs, second, libc::F_UNLCK, 0, 0), Ok(()));
+        assert_eq!(set(&mut vfs, first, libc::F_WRLCK, 0, 0), Ok(()));
+    }
+
+    #[test]
+    fn asking_names_the_lock_in_the_way() {
+        let (mut vfs, first, second) = two();
+        set(&mut vfs, first, libc::F_WRLCK, 5, 7).unwrap();
+        let mut asked = lock(libc::F_RDLCK, 0, 0);
+        vfs.fcntl_lock(second, libc::F_OFD_GETLK, &mut asked).unwrap();
+        let found = (c_int::from(asked.l_type), asked.l_start, asked.l_len, asked.l_pid);
+        assert_eq!(found, (libc::F_WRLCK, 5, 7, -1));
+        let mut asked = lock(libc::F_RDLCK, 0, 5);
+        vfs.fcntl_lock(second, libc::F_OFD_GETLK, &mut asked).unwrap();
+        assert_eq!(c_int::from(asked.l_type), libc::F_UNLCK);
+    }
+
+    #[test]
+    fn locks_of_the_process_never_conflict_with_each_other_and_go_with_any_close() {
+        let (mut vfs, first, second) = two();
+        let whole = || lock(libc::F_WRLCK, 0, 0);
+        assert_eq!(vfs.fcntl_lock(first, libc::F_SETLK, &mut whole()), Ok(()));
+        assert_eq!(vfs.fcntl_lock(second, libc::F_SETLK, &mut whole()), Ok(()));
+        assert_eq!(vfs.fcntl_lock(second, libc::F_OFD_SETLK, &mut whole()), Err(Errno::EAGAIN.into()));
+        let copy = vfs.dup(first).unwrap();
+        vfs.close(copy).unwrap();
+        assert_eq!(vfs.fcntl_lock(second, libc::F_OFD_SETLK, &mut whole()), Ok(()));
+    }
+}

@@ -21,7 +21,7 @@ mod stream;
 mod transfer;
 
 #[cfg(test)]
-mod conformance_tests;
+mod conformance;
 #[cfg(test)]
 mod story_tests;
 

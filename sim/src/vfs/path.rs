@@ -206,3 +206,75 @@ pub(super) fn step(disk: &Disk, inode: InodeNumber, component: &[u8]) -> Result<
 fn exists(disk: &Disk, inode: InodeNumber) -> Result<InodeNumber> {
     if disk.exists(inode) { Ok(inode) } else { Err(Errno::ENOENT.into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Stamp;
+
+    const HERE: c_int = libc::AT_FDCWD;
+
+    #[test]
+    fn a_path_leads_into_the_mount_whose_prefix_it_has() {
+        let mut vfs = Vfs::new();
+        let one = vfs.mount("/brownout/node-1.1", Disk::new());
+        let two = vfs.mount("/brownout/node-1.10", Disk::new());
+        let cases: [(&str, Option<MountId>); 10] = [
+            ("/brownout/node-1.1", Some(one)),
+            ("/brownout/node-1.1/", Some(one)),
+            ("/brownout/node-1.1/db/log", Some(one)),
+            ("/brownout/node-1.10/db", Some(two)),
+            ("/brownout/node-1.1x", None),
+            ("/brownout", None),
+            ("/brownout//node-1.1/db", Some(one)),
+            ("/./brownout/./node-1.10", Some(two)),
+            ("/etc/passwd", None),
+            ("db/log", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(vfs.resolve_mount(HERE, path.as_bytes()), expected, "{path}");
+        }
+        vfs.unmount(one);
+        assert_eq!(vfs.resolve_mount(HERE, b"/brownout/node-1.1/db"), None);
+    }
+
+    #[test]
+    fn a_relative_path_leads_into_the_mount_of_its_directory() {
+        let mut vfs = Vfs::new();
+        let mount = vfs.mount("/m", Disk::new());
+        vfs.mkdirat(Stamp::default(), HERE, b"/m/d", 0o755).unwrap();
+        let directory = vfs.openat(Stamp::default(), HERE, b"/m/d", libc::O_RDONLY, 0).unwrap();
+        assert_eq!(vfs.resolve_mount(directory, b"file"), Some(mount));
+        let file = vfs.openat(Stamp::default(), directory, b"file", libc::O_CREAT, 0o644).unwrap();
+        assert_eq!(&**vfs.describe(file).unwrap().path, "d/file");
+        assert_eq!(vfs.realpath(directory, b".././d//file").unwrap(), b"/m/d/file");
+        assert_eq!(vfs.place(file, b"x").unwrap_err(), Errno::ENOTDIR.into());
+    }
+
+    #[test]
+    fn what_is_not_supported_fails_by_name() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let outside = vfs.fstatat(HERE, b"/m/../m", 0).unwrap_err();
+        assert_eq!(
+            outside.to_string(),
+            "not supported by the virtual file system: a path that leaves its mount by `..`"
+        );
+        let direct =
+            vfs.openat(Stamp::default(), HERE, b"/m/f", libc::O_DIRECT | libc::O_CREAT, 0).unwrap_err();
+        assert_eq!((direct, direct.errno()), (Error::Unsupported { call: "open(O_DIRECT)" }, Errno::ENOSYS));
+        assert!(matches!(vfs.fstatat(HERE, b"m/f", 0), Err(Error::Unsupported { .. })));
+        assert!(matches!(vfs.symlinkat(), Err(Error::Unsupported { .. })));
+    }
+
+    #[test]
+    fn a_path_longer_than_the_kernel_takes_is_refused() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let longest = [&b"/m/"[..], &b"./".repeat(2046)].concat();
+        assert_eq!(longest.len(), 4095);
+        assert!(vfs.fstatat(HERE, &longest, 0).is_ok());
+        let longer = [longest, b"/".to_vec()].concat();
+        assert_eq!(vfs.fstatat(HERE, &longer, 0), Err(Errno::ENAMETOOLONG.into()));
+    }
+}

@@ -133,3 +133,49 @@ impl Vfs {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Stamp};
+
+    fn names(vfs: &mut Vfs, stream: StreamId) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(entry) = vfs.readdir(stream).unwrap() {
+            names.push(String::from_utf8(entry.name.to_vec()).unwrap());
+        }
+        names
+    }
+
+    #[test]
+    fn a_stream_shows_the_entries_of_its_opening_until_it_is_rewound() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let (here, stamp) = (libc::AT_FDCWD, Stamp::default());
+        vfs.mkdirat(stamp, here, b"/m/b", 0o755).unwrap();
+        vfs.mkdirat(stamp, here, b"/m/a", 0o755).unwrap();
+        let descriptor = vfs.openat(stamp, here, b"/m", libc::O_RDONLY | libc::O_DIRECTORY, 0).unwrap();
+        let stream = vfs.fdopendir(descriptor).unwrap();
+        assert_eq!(vfs.dirfd(stream), Ok(descriptor));
+        assert_eq!(vfs.readdir(stream).unwrap().map(|entry| entry.inode), Some(InodeNumber::ROOT));
+        let position = vfs.telldir(stream).unwrap();
+        vfs.unlinkat(stamp, here, b"/m/a", libc::AT_REMOVEDIR).unwrap();
+        vfs.openat(stamp, here, b"/m/c", libc::O_CREAT, 0o644).unwrap();
+        assert_eq!(names(&mut vfs, stream), ["..", "a", "b"]);
+        vfs.seekdir(stream, position).unwrap();
+        assert_eq!(names(&mut vfs, stream), ["..", "a", "b"]);
+        vfs.rewinddir(stream).unwrap();
+        assert_eq!(names(&mut vfs, stream), [".", "..", "b", "c"]);
+        vfs.closedir(stream).unwrap();
+        assert_eq!(vfs.close(descriptor), Err(Errno::EBADF.into()));
+        assert_eq!(vfs.closedir(stream), Err(Errno::EBADF.into()));
+    }
+
+    #[test]
+    fn a_file_has_no_entries() {
+        let mut vfs = Vfs::new();
+        vfs.mount("/m", Disk::new());
+        let file = vfs.openat(Stamp::default(), libc::AT_FDCWD, b"/m/f", libc::O_CREAT, 0o644).unwrap();
+        assert_eq!(vfs.fdopendir(file), Err(Errno::ENOTDIR.into()));
+    }
+}

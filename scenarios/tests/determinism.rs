@@ -1,0 +1,104 @@
+//! Runs repeat: the same plan gives the same trace, whichever process runs it and whether or not the kernel
+//! watches that no system call leaves the machine.
+
+mod alone;
+
+use alone::alone;
+use scenarios::plan::Plan;
+use scenarios::report::{Report, Verdict};
+use scenarios::scenario::Scenario;
+use scenarios::{Executor, RunOptions, execute};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Runs plans in parallel, `times` each; what each run of each gave, in the order of the plans.
+fn repeat(plans: &[Plan], times: usize) -> Vec<Vec<Report>> {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut executor = Executor::default();
+    let mut waiting = (0..plans.len()).flat_map(|index| std::iter::repeat_n(index, times));
+    let mut reports: BTreeMap<usize, Vec<Report>> = BTreeMap::new();
+    loop {
+        while executor.running() < cores
+            && let Some(index) = waiting.next()
+        {
+            executor.start(index, plans[index].clone(), RunOptions::default()).unwrap();
+        }
+        let Some((index, execution)) = executor.next(Duration::from_secs(600)).unwrap() else { break };
+        reports.entry(index).or_default().push(execution.report);
+    }
+    reports.into_values().collect()
+}
+
+/// The run proves something: it was completed, and clients were answered.
+fn assert_complete(report: &Report) {
+    assert!(
+        !matches!(report.verdict, Verdict::Incomplete { .. }),
+        "seed {}: {:?}",
+        report.seed,
+        report.verdict
+    );
+    assert!(report.acknowledged > 100 && report.events > 10_000, "seed {} did little", report.seed);
+}
+
+#[test]
+fn a_seed_gives_one_trace() {
+    alone("a_seed_gives_one_trace", || {
+        let seeds = |scenario: Scenario| (1..=3).map(move |seed| scenario.plan(seed));
+        let plans: Vec<Plan> = Scenario::ALL.into_iter().flat_map(seeds).collect();
+        let mut traces: Vec<u64> = Vec::new();
+        for twice in repeat(&plans, 2) {
+            assert_complete(&twice[0]);
+            assert_eq!(twice[0], twice[1], "{} seed {}", twice[0].scenario, twice[0].seed);
+            traces.push(twice[0].trace);
+        }
+        traces.sort_unstable();
+        traces.dedup();
+        assert_eq!(traces.len(), plans.len(), "different plans have different traces");
+    });
+}
+
+/// The whole run is the test: the kernel ends it at the first system call that is not on the list of
+/// `sim/src/interpose/hermetic.rs`, and what is left must be the same run.
+#[test]
+fn no_system_call_of_a_whole_run_leaves_the_machine() {
+    alone("no_system_call_of_a_whole_run_leaves_the_machine", || {
+        for scenario in [Scenario::Default, Scenario::RollingUpgrade] {
+            let plan = scenario.plan(1);
+            let options = RunOptions { enforce_hermetic: true, ..RunOptions::default() };
+            let watched = execute(&plan, options).unwrap().report;
+            assert_complete(&watched);
+            assert_eq!(watched, execute(&plan, RunOptions::default()).unwrap().report, "{scenario}");
+        }
+    });
+}
+
+#[test]
+fn a_plan_survives_its_text() {
+    alone("a_plan_survives_its_text", || {
+        let plan = Scenario::Default.plan(2);
+        let read_back = Plan::parse(&plan.to_text()).unwrap();
+        let reports = repeat(&[plan, read_back], 1);
+        assert_complete(&reports[0][0]);
+        assert_eq!(reports[0], reports[1]);
+    });
+}
+
+/// Not forks of one process but executions of a program, each with addresses of its own.
+#[test]
+fn a_seed_gives_one_trace_in_every_execution_of_the_program() {
+    let execution = || {
+        alone("a_seed_gives_one_trace_in_every_execution_of_the_program", || {
+            for scenario in Scenario::ALL {
+                let report = execute(&scenario.plan(5), RunOptions::default()).unwrap().report;
+                assert_complete(&report);
+                println!("{scenario} trace {:016x}", report.trace);
+            }
+        })
+    };
+    let traces = |printed: &str| {
+        let lines = printed.lines().filter(|line| line.contains(" trace "));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    let printed = [execution(), execution(), execution()].map(|printed| traces(&printed));
+    assert_eq!((&printed[0], &printed[0]), (&printed[1], &printed[2]));
+}
