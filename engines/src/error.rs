@@ -99,11 +99,14 @@ impl EngineError {
         move |source| EngineError::Io { doing, source }
     }
 
-    /// An I/O error that `engine` handed up. Two kinds are no answer of the operating system but an engine's
-    /// way to say that its file is not what it should be.
+    /// An I/O error that `engine` handed up. Some kinds are no failure of the device: the engine's files are not
+    /// what, or not where, they should be. Trying again would not help.
     pub(crate) fn engine_io(engine: EngineId, source: io::Error) -> EngineError {
         match source.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotFound => {
                 EngineError::Corrupt { engine, message: source.to_string() }
             }
             _ => EngineError::Io { doing: format!("working in {engine}"), source },

@@ -42,8 +42,8 @@ pub trait SequentialSpec {
         output: Option<&Self::Output>,
     ) -> Option<Self::State>;
 
-    /// Whether neither `state` nor any state that can follow it would answer `input` with `output`. Saying no
-    /// is always right; saying yes where it is true spares the search what cannot succeed.
+    /// Whether `state`, which does not answer `input` with `output`, cannot be followed by any state that does.
+    /// Saying no is always right; saying yes where it is true spares the search what cannot succeed.
     fn expired(&self, _state: &Self::State, _input: &Self::Input, _output: &Self::Output) -> bool {
         false
     }

@@ -4,9 +4,11 @@
 //! it in a process of its own and gives back a [`report::Report`].
 
 mod client;
+pub mod corpus;
 mod execution;
 mod generate;
 mod injector;
+mod installation;
 pub mod milestones;
 mod observation;
 mod oracles;
@@ -20,6 +22,7 @@ mod translate;
 mod transport;
 mod unknown;
 mod world;
+pub mod zoo;
 
 pub use cluster::design::Field as DesignField;
 pub use execution::{Execution, Executor, execute};

@@ -1,5 +1,6 @@
 //! From what a run saw to the model's verdicts.
 
+use crate::installation;
 use crate::observation::Observed;
 use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::unknown;
@@ -22,6 +23,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(durable(evidence, &history));
+    violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(linearizable(&decided(evidence, history)));
     violations.extend(equality::check(&hashes(&evidence.log.events)));
     violations.extend(routing::check(&streams(evidence)));

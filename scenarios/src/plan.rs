@@ -301,6 +301,13 @@ pub enum PlanError {
     },
 }
 
+impl From<ron::error::SpannedError> for PlanError {
+    fn from(error: ron::error::SpannedError) -> Self {
+        let ron::error::Position { line, col } = error.span.start;
+        Self::Syntax { line, column: col, problem: error.code.to_string() }
+    }
+}
+
 impl Plan {
     /// Reads a plan.
     ///
@@ -308,11 +315,7 @@ impl Plan {
     /// Where the text is not RON, has an unknown or missing field (with line and column), or describes a run
     /// that cannot be.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let plan: Self = options().from_str(text).map_err(|error| PlanError::Syntax {
-            line: error.span.start.line,
-            column: error.span.start.col,
-            problem: error.code.to_string(),
-        })?;
+        let plan: Self = options().from_str(text)?;
         plan.check()?;
         Ok(plan)
     }
@@ -407,6 +410,7 @@ impl Fault {
     }
 }
 
-fn options() -> ron::Options {
+/// How plans are written, and whatever holds a plan.
+pub(crate) fn options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a replica waits at most before it looks whether it is asked to stop.
-const STOP_POLL: Duration = Duration::from_millis(50);
+const STOP_POLL: Duration = Duration::from_secs(1);
 
 /// One incarnation's network.
 pub(crate) struct SimulatedTransport {

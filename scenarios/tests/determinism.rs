@@ -86,19 +86,20 @@ fn a_plan_survives_its_text() {
 /// Not forks of one process but executions of a program, each with addresses of its own.
 #[test]
 fn a_seed_gives_one_trace_in_every_execution_of_the_program() {
-    let execution = || {
-        alone("a_seed_gives_one_trace_in_every_execution_of_the_program", || {
+    let mut executions = Vec::new();
+    for _ in 0..3 {
+        let printed = alone("a_seed_gives_one_trace_in_every_execution_of_the_program", || {
             for scenario in Scenario::ALL {
                 let report = execute(&scenario.plan(5), RunOptions::default()).unwrap().report;
                 assert_complete(&report);
-                println!("{scenario} trace {:016x}", report.trace);
+                println!("trace {:016x} {scenario}", report.trace);
             }
-        })
-    };
-    let traces = |printed: &str| {
-        let lines = printed.lines().filter(|line| line.contains(" trace "));
-        lines.map(str::to_string).collect::<Vec<_>>()
-    };
-    let printed = [execution(), execution(), execution()].map(|printed| traces(&printed));
-    assert_eq!((&printed[0], &printed[0]), (&printed[1], &printed[2]));
+        });
+        let Some(printed) = printed else { return };
+        let traces: Vec<String> =
+            printed.lines().filter(|line| line.starts_with("trace ")).map(str::to_string).collect();
+        assert_eq!(traces.len(), Scenario::ALL.len(), "{printed}");
+        executions.push(traces);
+    }
+    assert_eq!((&executions[0], &executions[0]), (&executions[1], &executions[2]));
 }

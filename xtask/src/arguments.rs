@@ -28,6 +28,18 @@ pub(crate) enum Command {
                             --scenario rolling-upgrade --jobs 2"
     )]
     Swarm(SwarmArguments),
+    /// Rerun the regression corpus, each entry with its expected verdict and milestones, twice.
+    #[command(
+        after_help = "Examples:\n  cargo xtask corpus\n  cargo xtask corpus 07 torn-tail\n  cargo xtask corpus --add \
+                            torn-tail --about \"a torn tail of the raft log is cut off\" --scenario blackout --seed 3 \
+                            --require torn-tail-repaired"
+    )]
+    Corpus(CorpusArguments),
+    /// Run every design that is known to be wrong until its check catches it.
+    #[command(
+        after_help = "Examples:\n  cargo xtask zoo\n  cargo xtask zoo --only reads=local --only digest --json"
+    )]
+    Zoo(ZooArguments),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +100,57 @@ pub(crate) struct SwarmArguments {
     #[arg(long, default_value_t = 0)]
     pub(crate) stop_after: usize,
     /// Print each report as a line of JSON, and the summary as the last.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CorpusArguments {
+    /// Only entries whose file name contains one of these.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Where the entries are; without it, this project's own.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
+    /// How many processes at the same time; 0 is one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jobs: usize,
+    /// Print each entry's outcome as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Run one seed, and write an entry of this name with the verdict that it has.
+    #[arg(long, value_name = "NAME", requires_all = ["about", "seed"], conflicts_with = "names")]
+    pub(crate) add: Option<String>,
+    /// One sentence on why the new entry is there.
+    #[arg(long, value_name = "TEXT", requires = "add")]
+    pub(crate) about: Option<String>,
+    /// The scenario of the new entry.
+    #[arg(long, default_value = "default", requires = "add")]
+    pub(crate) scenario: Scenario,
+    /// The seed of the new entry.
+    #[arg(long, requires = "add")]
+    pub(crate) seed: Option<u64>,
+    /// Change a choice of the protocol in the new entry. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE", requires = "add")]
+    pub(crate) design: Vec<String>,
+    /// A milestone that the new entry is about; without any, it must reach all that it reaches now. May be
+    /// repeated.
+    #[arg(long, value_name = "MILESTONE", requires = "add")]
+    pub(crate) require: Vec<String>,
+    /// The new entry expects the first engine finding of the run.
+    #[arg(long, requires = "add")]
+    pub(crate) finding: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZooArguments {
+    /// Only this design, or all of a field. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) only: Vec<String>,
+    /// How many processes at the same time; 0 is one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jobs: usize,
+    /// Print each design's outcome as a line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -3,10 +3,12 @@
 //! Exit codes: 0 held, 1 a violation was found, 2 bad usage or input, 3 a run could not be completed.
 
 mod arguments;
+mod corpus;
 mod failure;
 mod render;
 mod sim_command;
 mod swarm;
+mod zoo;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -28,5 +30,7 @@ fn dispatch() -> Result<ExitCode, Failure> {
     match Arguments::parse().command {
         Command::Sim(arguments) => sim_command::run(&arguments),
         Command::Swarm(arguments) => swarm::run(&arguments),
+        Command::Corpus(arguments) => corpus::run(&arguments),
+        Command::Zoo(arguments) => zoo::run(&arguments),
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::failure::{HELD, INCOMPLETE, VIOLATED};
 use scenarios::Execution;
+use scenarios::corpus::Outcome as CorpusOutcome;
+use scenarios::milestones::Milestone;
 use scenarios::report::{Report, Verdict};
+use scenarios::zoo::Outcome as ZooOutcome;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -246,5 +249,88 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
             summary.peak_bytes >> 20
         );
     }
+    text
+}
+
+/// What became of the wrong designs.
+pub(crate) fn zoo(outcomes: &[ZooOutcome]) -> String {
+    let mut text = String::new();
+    line!(
+        text,
+        "{:36} {:15} {:14} {:>7} {:>6} {:>6}  others that saw it",
+        "design",
+        "scenario",
+        "check",
+        "caught",
+        "seeds",
+        "CPU s"
+    );
+    for outcome in outcomes {
+        let ZooOutcome { entry, .. } = outcome;
+        let caught = outcome.caught_by_seed.map_or("NOT".to_string(), |seed| seed.to_string());
+        let others: Vec<_> =
+            outcome.other_checks.iter().map(|(check, seed)| format!("{check} (seed {seed})")).collect();
+        line!(
+            text,
+            "{:36} {:15} {:14} {caught:>7} {:>6} {:>6.1}  {}",
+            entry.choice(),
+            entry.scenario.name(),
+            entry.check,
+            outcome.seeds_tried,
+            outcome.processor_s,
+            others.join(", ")
+        );
+        if outcome.caught_by_seed.is_none() {
+            line!(
+                text,
+                "  NOT CAUGHT by {} within {} seeds: {}",
+                entry.check,
+                outcome.seeds_tried,
+                entry.doc
+            );
+        }
+        if !outcome.baseline_failed.is_empty() {
+            line!(
+                text,
+                "  BASELINE     did not hold on the same seeds: {:?}; cargo xtask sim --scenario {} --seed {}",
+                outcome.baseline_failed,
+                entry.scenario,
+                outcome.baseline_failed.first().copied().unwrap_or(0)
+            );
+        }
+    }
+    let caught = outcomes.iter().filter(|outcome| outcome.caught_by_seed.is_some()).count();
+    let processor_s: f64 = outcomes.iter().map(|outcome| outcome.processor_s).sum();
+    line!(text, "{caught} of {} caught in {processor_s:.1} CPU s", outcomes.len());
+    text
+}
+
+/// A line on an entry of the corpus, and one on each thing that is not as it must be.
+pub(crate) fn corpus_entry(outcome: &CorpusOutcome) -> String {
+    let mut text = String::new();
+    let good = if outcome.differences.is_empty() { "as expected" } else { "DIFFERS" };
+    line!(text, "{good:11}  {:32} {:24} {}", outcome.name, outcome.expected, outcome.about);
+    for difference in &outcome.differences {
+        line!(text, "    {difference}");
+    }
+    text
+}
+
+/// The sum over a corpus.
+pub(crate) fn corpus(outcomes: &[CorpusOutcome]) -> String {
+    let different = outcomes.iter().filter(|outcome| !outcome.differences.is_empty()).count();
+    let reached: std::collections::BTreeSet<Milestone> =
+        outcomes.iter().flat_map(|outcome| outcome.milestones.iter().copied()).collect();
+    let processor_s: f64 = outcomes.iter().map(|outcome| outcome.processor_s).sum();
+    let mut text = String::new();
+    line!(
+        text,
+        "{} entries, each twice with equal traces unless said otherwise: {} as expected, {different} differ; {} of {} \
+         milestones; {processor_s:.1} CPU s",
+        outcomes.len(),
+        outcomes.len() - different,
+        reached.len(),
+        Milestone::ALL.len()
+    );
     text
 }

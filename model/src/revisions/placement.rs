@@ -23,7 +23,7 @@ pub(super) struct Placement {
     pub(super) last_revision: i64,
     /// By revision: the earliest return of anything that stands there or later.
     deadlines: BTreeMap<i64, Stamp>,
-    /// By gap: the highest revision below it that an operation placed above it reads.
+    /// By gap: the highest revision that lies below the last one before it and is read above it.
     read_later: BTreeMap<i64, i64>,
 }
 
@@ -61,8 +61,9 @@ impl Placement {
         Some(placement)
     }
 
-    /// The highest revision below a gap that an operation placed above the gap reads, or zero. Nothing else of
-    /// what happened before the gap is ever seen again, but for what the keys hold there.
+    /// The highest past revision that an operation placed above a gap reads, or zero; a read of the revision
+    /// just before the gap sees what the keys hold there, which is not past yet. Nothing else of what happened
+    /// before the gap is ever seen again.
     pub(super) fn read_later(&self, gap: i64) -> i64 {
         self.read_later.get(&gap).copied().unwrap_or(0)
     }
@@ -180,7 +181,7 @@ impl Placement {
         let (mut reads, mut open) = (reads.into_iter().peekable(), BTreeSet::new());
         let mut found = BTreeMap::new();
         for gap in self.gaps().take(self.unknown.len() + 1) {
-            while let Some(read) = reads.next_if(|(asked, _)| *asked < gap) {
+            while let Some(read) = reads.next_if(|(asked, _)| *asked < gap - 1) {
                 open.insert(read);
             }
             while let Some((asked, place)) = open.last().copied() {

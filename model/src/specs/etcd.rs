@@ -58,9 +58,10 @@ impl SequentialSpec for Etcd {
         legal.then_some(next)
     }
 
-    /// Revisions only grow, so an answer from a revision gone by will not come again.
+    /// Revisions only grow, and each has one state: an answer that this revision does not give, or that an
+    /// earlier one gave, will not come any more.
     fn expired(&self, state: &Store, _input: &Request, output: &Answer) -> bool {
-        output.as_ref().is_ok_and(|response| revision_before(response) < state.revision())
+        output.as_ref().is_ok_and(|response| revision_before(response) <= state.revision())
     }
 
     fn fingerprint(&self, state: &Store) -> u128 {

@@ -177,6 +177,49 @@ fn a_leader_has_every_entry_committed_before() {
 }
 
 #[test]
+fn the_earliest_report_of_a_commit_dates_it() {
+    check(
+        "2.1 hard 9 0 7
+         1.1 hard 5 1 7
+         3.1 leads 6 6 5",
+        &["node 3 leads term 6 with a log up to 6, but 7 was committed in term 5"],
+    );
+    check(
+        "2.1 hard 9 0 0
+         2.1 applies 7 5 17
+         1.1 hard 5 1 0
+         1.1 applies 7 5 17
+         3.1 leads 6 6 5",
+        &["node 3 leads term 6 with a log up to 6, but 7 was committed in term 5"],
+    );
+}
+
+#[test]
+fn a_node_that_has_not_said_its_term_dates_nothing() {
+    check("1.1 applies 7 2 17\n 2.1 leads 3 6 2", &[]);
+}
+
+#[test]
+fn an_entry_that_was_cut_off_is_no_longer_in_the_log() {
+    check(
+        "1.1 hard 2 1 7
+         1.1 applies 7 2 17
+         2.1 appends 7 1 99
+         2.1 appends 6 1 98
+         2.1 leads 3 7 2",
+        &[],
+    );
+}
+
+#[test]
+fn a_snapshot_moves_the_commit_index_too() {
+    check(
+        "1.1 hard 3 0 5\n 1.1 installs 9\n 1.1 hard 3 0 8",
+        &["the commit index of node 1 went back from 9 to 8"],
+    );
+}
+
+#[test]
 fn a_late_word_of_an_old_election_proves_nothing() {
     check(
         "1.1 hard 5 1 0

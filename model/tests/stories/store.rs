@@ -195,6 +195,19 @@ fn a_clone_keeps_its_state_and_its_fingerprint() {
 }
 
 #[test]
+fn the_current_fingerprint_forgets_the_past() {
+    let current = |story: &str| check(story).current_fingerprint();
+    let empty = Store::default().current_fingerprint();
+    assert_eq!(current("put a=1 -> @2\n put a=2 -> @3\n delete a -> @4 deleted 1"), empty);
+    assert_eq!(
+        current("put a=1 -> @2\n delete a -> @3 deleted 1\n put b=1 -> @4"),
+        current("put c=9 -> @2\n delete c -> @3 deleted 1\n put b=1 -> @4"),
+    );
+    assert_ne!(current("put a=1 -> @2\n put a=2 -> @3"), current("put b=1 -> @2\n put a=2 -> @3"));
+    assert_ne!(current("put a=1 -> @2"), empty);
+}
+
+#[test]
 fn the_notation_reads_back_as_written() {
     for text in [
         "get a limit 2 at 7 count",

@@ -7,14 +7,15 @@ use std::process::Command;
 /// Set in a process that runs one test, to its name.
 const TEST: &str = "BROWNOUT_TEST_ALONE";
 
-/// Runs `body` as the test `name` in another execution of this program, which runs nothing else; what it printed.
+/// Runs `body` as the test `name` in another execution of this program, which runs nothing else; what it printed. None in
+/// that other execution itself, where nothing is left to do.
 ///
 /// # Panics
 /// Where `body` does.
-pub(crate) fn alone(name: &str, body: impl FnOnce()) -> String {
+pub(crate) fn alone(name: &str, body: impl FnOnce()) -> Option<String> {
     if std::env::var_os(TEST).is_some() {
         body();
-        return String::new();
+        return None;
     }
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
@@ -25,5 +26,5 @@ pub(crate) fn alone(name: &str, body: impl FnOnce()) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}\n{errors}");
     assert!(printed.contains("1 passed"), "there is a test {name}\n{printed}\n{errors}");
-    printed
+    Some(printed)
 }

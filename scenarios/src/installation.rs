@@ -1,0 +1,61 @@
+//! Whether an interrupted installation left the old state or the new one, and never neither.
+
+use crate::observation::Observed;
+use crate::plan::Plan;
+use cluster::{InstallStep, Recovery, ReplicaEvent};
+use model::verdict::{Check, Violation};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An installation that a start had to finish.
+struct Resumed {
+    at: Duration,
+    /// The applied index of the snapshot; none where the state was converted.
+    index: Option<u64>,
+}
+
+/// A state that is to be installed is durable before the first step, and the old one goes only when the new one
+/// stands in its place. So a start that finishes an installation has a state, of the snapshot's index or above.
+///
+/// A node whose device lies about syncs, or fails them, is not asked: it may lose what was durable.
+pub(crate) fn check(plan: &Plan, events: &[Observed]) -> Vec<Violation> {
+    let mut resumed: BTreeMap<(u64, u32), Resumed> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for Observed { at, node, incarnation, event } in events {
+        match event {
+            ReplicaEvent::InstallResumed { step, index } if *step != InstallStep::PutOldBack => {
+                resumed.insert((*node, *incarnation), Resumed { at: *at, index: *index });
+            }
+            ReplicaEvent::Started { recovery, applied_index, .. } => {
+                let Some(resumed) = resumed.get(&(*node, *incarnation)) else { continue };
+                let is_lost = *recovery == Recovery::Rebuild
+                    || resumed.index.is_some_and(|index| *applied_index < index);
+                if is_lost && !has_unreliable_device(plan, *node) {
+                    violations.push(lost(*node, resumed, *applied_index));
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}
+
+fn lost(node: u64, resumed: &Resumed, applied_index: u64) -> Violation {
+    let what = match resumed.index {
+        Some(index) => format!("of the snapshot of index {index}"),
+        None => "of a converted state".to_string(),
+    };
+    let message = format!(
+        "node {node} finished the installation {what} that a crash had interrupted, and has neither the old \
+         state nor the new one"
+    );
+    Violation::new(Check::Durable, message).with(format!(
+        "resumed at {:.6} s; it started with applied index {applied_index}",
+        resumed.at.as_secs_f64()
+    ))
+}
+
+fn has_unreliable_device(plan: &Plan, node: u64) -> bool {
+    let planned = &plan.nodes[usize::try_from(node - 1).expect("few nodes")];
+    !planned.data_faults.lying_sync.is_zero() || !planned.data_faults.sync_error.is_zero()
+}
