@@ -301,6 +301,11 @@ fn disk_faults(plan: &mut Plan, entropy: &mut Entropy) {
             node.data_faults.sync_error = Ratio::per_million(small(entropy.between(500, 20_000)));
         }
     }
+    if entropy.chance(Ratio::percent(15)) {
+        let count = plan.nodes.len() as u64;
+        let node = &mut plan.nodes[usize::try_from(entropy.below(count)).expect("few nodes")];
+        node.data_faults.capacity_bytes = entropy.between(400_000, 2_500_000);
+    }
     if entropy.chance(Ratio::percent(40)) {
         for node in &mut plan.nodes {
             for faults in [&mut node.log_faults, &mut node.data_faults] {

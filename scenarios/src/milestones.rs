@@ -36,6 +36,8 @@ pub enum Milestone {
     SyncLied,
     /// A sync failed.
     SyncFailed,
+    /// A disk was full.
+    DiskFull,
     /// A write was torn.
     WriteTorn,
     /// An engine broke a promise, and the replica was rebuilt from a peer.
@@ -50,7 +52,7 @@ pub enum Milestone {
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -63,6 +65,7 @@ impl Milestone {
         Self::LeaderPausedAndDeposed,
         Self::SyncLied,
         Self::SyncFailed,
+        Self::DiskFull,
         Self::WriteTorn,
         Self::EngineRebuilt,
         Self::Upgraded,
@@ -85,6 +88,7 @@ impl Milestone {
             Self::LeaderPausedAndDeposed => "leader paused and deposed",
             Self::SyncLied => "sync that lied",
             Self::SyncFailed => "sync that failed",
+            Self::DiskFull => "disk full",
             Self::WriteTorn => "torn write",
             Self::EngineRebuilt => "replica rebuilt after its engine broke a promise",
             Self::Upgraded => "node upgraded",
@@ -109,6 +113,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
     let conditions = [
         (faults.iter().any(|faults| faults.lying_syncs > 0), Milestone::SyncLied),
         (faults.iter().any(|faults| faults.sync_errors > 0), Milestone::SyncFailed),
+        (evidence.no_space > 0, Milestone::DiskFull),
         (evidence.counters.upgrades > 0, Milestone::Upgraded),
         (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
         (rebuilt(evidence), Milestone::EngineRebuilt),

@@ -363,10 +363,15 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
 
 /// True where a file-system call was made to fail, or a device lied.
 fn faulty_disks(evidence: &Evidence) -> bool {
-    evidence.disk_faults.iter().any(|faults| {
-        faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
-            > 0
-    })
+    evidence.no_space > 0
+        || evidence.disk_faults.iter().any(|faults| {
+            faults.read_errors
+                + faults.write_errors
+                + faults.sync_errors
+                + faults.interrupts
+                + faults.lying_syncs
+                > 0
+        })
 }
 
 /// True where a panic's place is in an engine's own source. The adapter turns it into an error, and the replica

@@ -142,6 +142,7 @@ impl Report {
             report.disk_errors += faults.read_errors + faults.write_errors + faults.sync_errors;
             report.disk_errors += faults.short_reads + faults.short_writes + faults.interrupts;
         }
+        report.disk_errors += evidence.no_space;
         report.injected = evidence.counters;
         report.message_faults = network.messages_lost
             + network.messages_duplicated

@@ -37,6 +37,8 @@ pub(crate) struct Evidence {
     pub(crate) panics: Vec<(u64, String, String)>,
     pub(crate) counters: FaultCounters,
     pub(crate) disk_faults: Vec<DiskFaults>,
+    /// Calls that failed, or were cut short, for want of space.
+    pub(crate) no_space: u64,
     pub(crate) network: sim::network::Counters,
     pub(crate) healed_at: Duration,
     /// Whether all clients were done, and all replicas had converged, within the bound.
@@ -121,6 +123,7 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
             .collect(),
         counters: *world.counters.borrow(),
         disk_faults: (1..=world.count()).flat_map(|node| machine.disk_faults(world.id(node))).collect(),
+        no_space: (1..=world.count()).map(|node| machine.no_space_count(world.id(node))).sum(),
         network: machine.network_counters(),
         healed_at,
         clients_done,

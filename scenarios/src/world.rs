@@ -24,8 +24,8 @@ const REPLICA_DIRECTORY: &str = "replica";
 const STORE_DIRECTORY: &str = "store";
 /// How long a node stays down that went down by itself.
 const SELF_RESTART: Duration = Duration::from_millis(300);
-/// Starts in a row that may fail before the node is given up.
-const FAILED_STARTS_MAX: u32 = 20;
+/// After so many failed starts in a row the pause before the next grows no more; it doubles with each.
+const DOUBLINGS_MAX: u32 = 5;
 
 /// A replica's node.
 pub(crate) struct Node {
@@ -265,9 +265,11 @@ impl World {
         let (held, engine, down_for) = self.with_node(number, |node| {
             let quick = by_itself && now.saturating_sub(node.last_start) < Duration::from_secs(1);
             node.failed_starts = if quick { node.failed_starts + 1 } else { 0 };
-            let down_for =
-                if by_itself { SELF_RESTART } else { std::mem::replace(&mut node.down_for, SELF_RESTART) };
-            (node.held || node.failed_starts > FAILED_STARTS_MAX, node.engine, down_for)
+            let down_for = match by_itself {
+                true => SELF_RESTART * (1 << node.failed_starts.min(DOUBLINGS_MAX)),
+                false => std::mem::replace(&mut node.down_for, SELF_RESTART),
+            };
+            (node.held, node.engine, down_for)
         });
         self.stops.borrow_mut().push(ObservedStop {
             at: now,

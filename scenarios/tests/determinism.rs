@@ -83,7 +83,7 @@ fn a_plan_survives_its_text() {
     });
 }
 
-/// Not forks of one process but executions of a program, each with addresses of its own.
+/// Not forks of one process but executions of the program.
 #[test]
 fn a_seed_gives_one_trace_in_every_execution_of_the_program() {
     let mut executions = Vec::new();

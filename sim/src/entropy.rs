@@ -138,7 +138,7 @@ mod tests {
     fn a_stream_is_a_promise() {
         let mut stream = Entropy::stream(42, "disk of node 1");
         let drawn: Vec<u64> = (0..3).map(|_| stream.next_u64()).collect();
-        insta::assert_debug_snapshot!(drawn);
+        assert_eq!(drawn, [12946569293740167030, 15677943019515290789, 10179510303655991221]);
     }
 
     #[test]

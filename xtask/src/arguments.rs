@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Rerun the regression corpus, each entry with its expected verdict and milestones, twice.
     #[command(
         after_help = "Examples:\n  cargo xtask corpus\n  cargo xtask corpus 07 torn-tail\n  cargo xtask corpus --add \
-                            torn-tail --about \"a torn tail of the raft log is cut off\" --scenario blackout --seed 3 \
+                            torn-tail --about \"a torn tail of the raft log is cut off\" --scenario blackout --seeds 1..50 \
                             --require torn-tail-repaired"
     )]
     Corpus(CorpusArguments),
@@ -118,8 +118,8 @@ pub(crate) struct CorpusArguments {
     /// Print each entry's outcome as a line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Run one seed, and write an entry of this name with the verdict that it has.
-    #[arg(long, value_name = "NAME", requires_all = ["about", "seed"], conflicts_with = "names")]
+    /// Write an entry of this name, with the verdict that its run has.
+    #[arg(long, value_name = "NAME", requires = "about", conflicts_with = "names")]
     pub(crate) add: Option<String>,
     /// One sentence on why the new entry is there.
     #[arg(long, value_name = "TEXT", requires = "add")]
@@ -128,18 +128,27 @@ pub(crate) struct CorpusArguments {
     #[arg(long, default_value = "default", requires = "add")]
     pub(crate) scenario: Scenario,
     /// The seed of the new entry.
-    #[arg(long, requires = "add")]
+    #[arg(long, requires = "add", conflicts_with = "seeds")]
     pub(crate) seed: Option<u64>,
+    /// Take the first of these seeds that shows what the new entry is about.
+    #[arg(long, value_name = "A..B", value_parser = seed_range, requires = "add")]
+    pub(crate) seeds: Option<RangeInclusive<u64>>,
     /// Change a choice of the protocol in the new entry. May be repeated.
     #[arg(long, value_name = "FIELD=VALUE", requires = "add")]
     pub(crate) design: Vec<String>,
-    /// A milestone that the new entry is about; without any, it must reach all that it reaches now. May be
+    /// A milestone that the new entry must reach; if nothing is required of it, all that it reaches. May be
     /// repeated.
     #[arg(long, value_name = "MILESTONE", requires = "add")]
     pub(crate) require: Vec<String>,
-    /// The new entry expects the first engine finding of the run.
-    #[arg(long, requires = "add")]
-    pub(crate) finding: bool,
+    /// A way of snapshots that the new entry must have, as in "redb→fjall transcoded". May be repeated.
+    #[arg(long, value_name = "ROUTE", requires = "add")]
+    pub(crate) route: Vec<String>,
+    /// A piece of text that must stand in the new entry's plan, as in "Mute(". May be repeated.
+    #[arg(long, value_name = "TEXT", requires = "add")]
+    pub(crate) plan_contains: Vec<String>,
+    /// An engine finding that the new entry must have: a part of its cause.
+    #[arg(long, value_name = "CAUSE", requires = "add")]
+    pub(crate) finding: Option<String>,
 }
 
 #[derive(Debug, Args)]

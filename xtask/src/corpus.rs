@@ -4,8 +4,7 @@ use crate::arguments::CorpusArguments;
 use crate::failure::{Failure, HELD, VIOLATED};
 use crate::render;
 use crate::sim_command::set_design;
-use scenarios::corpus::{self, DIRECTORY, Entry, Expected};
-use scenarios::{RunOptions, execute};
+use scenarios::corpus::{self, CollectError, DIRECTORY, Wanted};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -44,27 +43,31 @@ fn add(arguments: &CorpusArguments, words: &str, directory: &Path) -> Result<Exi
     if words.is_empty() || !words.bytes().all(is_plain) {
         return Err(Failure::usage(format!("--add {words}: a name is made of a to z, 0 to 9 and hyphens")));
     }
-    let required = arguments.require.iter().map(|name| corpus::milestone(name));
-    let required = required
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::usage(format!("--require: {error}")))?;
-    let mut plan = arguments.scenario.plan(arguments.seed.expect("clap asks for a seed"));
-    set_design(&mut plan, &arguments.design)?;
-    let execution = execute(&plan, RunOptions::default()).map_err(Failure::incomplete)?;
-    let about = arguments.about.clone().expect("clap asks for a text");
-    let mut entry =
-        Entry::observed(about, plan, &execution, arguments.finding).map_err(Failure::incomplete)?;
-    if let Some(missed) = required.iter().find(|milestone| !entry.milestones.contains(milestone)) {
-        return Err(Failure::incomplete(format!("the run does not reach the milestone `{missed}`")));
-    }
-    if !required.is_empty() || matches!(entry.verdict, Expected::Violated(_)) {
-        entry.milestones = required.into_iter().collect();
-    }
+    let milestones = arguments.require.iter().map(|name| corpus::milestone(name)).collect::<Result<_, _>>();
+    let wanted = Wanted {
+        about: arguments.about.clone().expect("clap asks for a text"),
+        milestones: milestones.map_err(|error| Failure::usage(format!("--require: {error}")))?,
+        routes: arguments.route.clone(),
+        plan_contains: arguments.plan_contains.clone(),
+        finding: arguments.finding.clone(),
+    };
+    let seeds = match (arguments.seed, &arguments.seeds) {
+        (Some(seed), _) => seed..=seed,
+        (None, Some(seeds)) => seeds.clone(),
+        (None, None) => return Err(Failure::usage("--seed or --seeds says where to look for the entry")),
+    };
+    let mut sample = arguments.scenario.plan(*seeds.start());
+    set_design(&mut sample, &arguments.design)?;
+    let collected = corpus::collect(arguments.scenario, sample.design, seeds, &wanted);
+    let entry = collected.map_err(|error| match error {
+        CollectError::None { .. } => Failure::usage(error),
+        CollectError::Io(error) => Failure::incomplete(error),
+    })?;
     let bytes = entry.to_text().len();
     if bytes > BYTES_MAX {
         return Err(Failure::usage(format!("the entry would be {bytes} bytes, more than {BYTES_MAX}")));
     }
     let path = corpus::store(directory, words, &entry).map_err(Failure::usage)?;
-    println!("{}: {}, {bytes} bytes", path.display(), entry.verdict);
+    println!("{}: {} with seed {}, {bytes} bytes", path.display(), entry.verdict, entry.plan.seed);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Tests that fork run alone: a run repeats only where the process that forks it was the same, and another test
 //! of the same program changes it (the numbers that the standard library gives to threads go on, and libraries
-//! draw from them).
+//! draw from them). As in `xtask`, address-space randomisation is off.
 
 use std::process::Command;
 
@@ -14,6 +14,7 @@ const TEST: &str = "BROWNOUT_TEST_ALONE";
 /// Where `body` does.
 pub(crate) fn alone(name: &str, body: impl FnOnce()) -> Option<String> {
     if std::env::var_os(TEST).is_some() {
+        sim::isolation::settle_addresses().unwrap();
         body();
         return None;
     }

@@ -26,7 +26,7 @@ pub struct FaultOptions {
     /// How often a read, write or sync fails with `EINTR` and does nothing, per call. Zero: never.
     pub interrupted: Ratio,
     /// The capacity in bytes; beyond it writes are cut short and then fail with `ENOSPC`. Zero: no limit.
-    /// To be set on the disk with [`Disk::set_capacity_bytes`](super::Disk::set_capacity_bytes).
+    /// Of several options for one disk the largest counts.
     pub capacity_bytes: u64,
     /// The least virtual time that a sync takes, in nanoseconds. Zero: none.
     pub sync_latency_base_ns: u64,

@@ -18,7 +18,7 @@
 //! | `time` | clocks, sleeping |
 //! | `entropy` | random bytes |
 //! | `file`, `path`, `directory` | descriptors, names, listings |
-//! | `hermetic` | what must not happen |
+//! | `hermetic`, `unsupported` | what must not happen |
 
 mod answer;
 mod backtraces;
@@ -35,6 +35,7 @@ mod real;
 mod system_call;
 mod thread;
 mod time;
+mod unsupported;
 
 pub(crate) use backtraces::{describe, frames_of, own_frames, start_watchdog};
 pub(crate) use baton::{BatonCell, become_runtime};

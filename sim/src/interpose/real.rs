@@ -122,3 +122,17 @@ real! {
     fn write(descriptor: c_int, bytes: *const c_void, length: size_t) -> ssize_t;
     fn writev(descriptor: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
 }
+
+/// Functions that are only ever passed on: six register arguments stand for whatever they take.
+macro_rules! passed_on {
+    ($($name:ident)*) => {
+        real! { $(fn $name(a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;)* }
+    };
+}
+
+passed_on! {
+    accept4 bind chdir chown creat64 dup2 dup3 epoll_create1 eventfd fchdir fchown fstatfs64 fstatvfs64
+    futimens ioctl lchown listen memfd_create mkfifo mknod mkostemp64 mkstemp64 msync pipe pipe2 preadv64
+    preadv64v2 pwritev64 pwritev64v2 recvfrom recvmsg sendfile64 sendmsg sendto splice statfs64 statvfs64
+    symlinkat syncfs utimensat
+}

@@ -210,6 +210,8 @@ pub(crate) struct Node {
     /// Where in a write a process kill falls.
     partial_writes: Entropy,
     faults: Vec<(String, FaultState)>,
+    /// Calls of earlier incarnations that failed for want of space.
+    no_space: u64,
     /// The disk while the node is down.
     disk: Option<Disk>,
     mount: Option<MountId>,
@@ -323,6 +325,7 @@ impl Kernel {
         let last_operations = self.files.last_operations(mount).map(ToString::to_string).collect();
         let endpoint = node.endpoint();
         let number = node.number;
+        node.no_space += self.files.no_space_count(mount);
         let (kept, lost) = (report.kept as u64, report.losses.len() as u64);
         node.up = false;
         node.paused = false;
@@ -349,6 +352,9 @@ impl Kernel {
         let root = format!("/brownout/{}.{number}", node.options.name);
         let disk = node.disk.take().expect("a node that is down has its disk");
         let mount = self.files.mount(&root, disk);
+        let capacity_bytes =
+            node.faults.iter().map(|(_, state)| state.options().capacity_bytes).max().unwrap_or(0);
+        self.files.disk_mut(mount).set_capacity_bytes(capacity_bytes);
         node.mount = Some(mount);
         node.lives.push(Life { number, threads: 0, mount });
         let endpoint = node.endpoint();
@@ -378,6 +384,7 @@ impl Machine {
                 ))),
                 partial_writes: Entropy::stream(seed, &format!("partial writes of {}", options.name)),
                 faults: fault_states(seed, &options),
+                no_space: 0,
                 options,
                 number: 0,
                 up: false,
@@ -469,9 +476,12 @@ impl Machine {
         });
     }
 
-    /// Ends every fault of a node's disk; syncs take the time that they took.
+    /// Ends every fault of a node's disk, and its limit of space; syncs take the time that they took.
     pub fn mend_disk(&self, id: NodeId) {
         kernel::with(|kernel| {
+            if let Some(mount) = kernel.node(id).mount {
+                kernel.files.disk_mut(mount).set_capacity_bytes(0);
+            }
             for (_, state) in &mut kernel.node(id).faults {
                 let healthy = FaultOptions {
                     sync_latency_base_ns: state.options().sync_latency_base_ns,
@@ -483,6 +493,14 @@ impl Machine {
                 state.set_options(healthy);
             }
         });
+    }
+
+    /// How many calls of the node failed, or were cut short, for want of space, over all its lives.
+    pub fn no_space_count(&self, id: NodeId) -> u64 {
+        kernel::with(|kernel| {
+            let now = kernel.node(id).mount.map_or(0, |mount| kernel.files.no_space_count(mount));
+            kernel.node(id).no_space + now
+        })
     }
 
     /// What was injected into a node's file-system calls so far, over all its lives.

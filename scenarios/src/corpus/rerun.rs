@@ -1,0 +1,81 @@
+//! Running entries again, each twice.
+
+use super::Named;
+use crate::execution::{Execution, Executor};
+use crate::milestones::Milestone;
+use crate::run::RunOptions;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+/// What became of an entry.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The entry's name.
+    pub name: String,
+    /// Why it is there.
+    pub about: String,
+    /// How it must end, in words.
+    pub expected: String,
+    /// What is not as it must be; empty where all is.
+    pub differences: Vec<String>,
+    /// The hash of the trace.
+    pub trace: u64,
+    /// Milestones that were reached.
+    pub milestones: BTreeSet<Milestone>,
+    /// Processor seconds of both runs.
+    pub processor_s: f64,
+}
+
+/// Runs each entry twice, `jobs` at a time (0: one for each core); `take` gets the outcomes in order.
+///
+/// # Errors
+/// Where the host has no process or descriptor left.
+pub fn rerun(entries: &[Named], jobs: usize, mut take: impl FnMut(Outcome)) -> io::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = if jobs == 0 { cores } else { jobs };
+    let mut executor = Executor::default();
+    let mut waiting = (0..entries.len()).flat_map(|index| [index, index]);
+    let mut first_runs: BTreeMap<usize, Execution> = BTreeMap::new();
+    let mut done: BTreeMap<usize, Outcome> = BTreeMap::new();
+    let mut taken = 0;
+    while taken < entries.len() {
+        while executor.running() < jobs
+            && let Some(index) = waiting.next()
+        {
+            executor.start(index, entries[index].entry.plan.clone(), RunOptions::default())?;
+        }
+        let Some((index, execution)) = executor.next(Duration::from_secs(60))? else { continue };
+        match first_runs.remove(&index) {
+            None => {
+                first_runs.insert(index, execution);
+            }
+            Some(first) => {
+                done.insert(index, compare(&entries[index], &first, &execution));
+            }
+        }
+        while let Some(outcome) = done.remove(&taken) {
+            take(outcome);
+            taken += 1;
+        }
+    }
+    Ok(())
+}
+
+fn compare(named: &Named, first: &Execution, second: &Execution) -> Outcome {
+    let mut differences = named.entry.differences(first);
+    let (trace, again) = (first.report.trace, second.report.trace);
+    if trace != again {
+        differences.push(format!("two runs gave the traces {trace:016x} and {again:016x}"));
+    }
+    Outcome {
+        name: named.name.clone(),
+        about: named.entry.about.clone(),
+        expected: named.entry.verdict.to_string(),
+        differences,
+        trace,
+        milestones: first.report.milestones.clone(),
+        processor_s: first.processor_s + second.processor_s,
+    }
+}
