@@ -106,9 +106,7 @@ impl EngineError {
             io::ErrorKind::InvalidData
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::AlreadyExists
-            | io::ErrorKind::NotFound => {
-                EngineError::Corrupt { engine, message: source.to_string() }
-            }
+            | io::ErrorKind::NotFound => EngineError::Corrupt { engine, message: source.to_string() },
             _ => EngineError::Io { doing: format!("working in {engine}"), source },
         }
     }

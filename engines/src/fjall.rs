@@ -3,9 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::{Bound, ControlFlow};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
 
@@ -195,22 +199,37 @@ fn trim_journals(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Cuts a file behind its last byte that is not zero, reading only what is not a hole.
 fn trim_zeros(path: &Path) -> io::Result<()> {
-    let mut length = 0;
-    let mut position = 0;
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
+    let file = File::open(path)?;
+    let (mut length, mut position) = (0, 0);
+    let mut buffer = vec![0; 64 << 10];
+    while let Some(start) = next_data(&file, position)? {
+        let end = seek(&file, SeekFrom::Hole(start))?;
+        position = start;
+        while position < end {
+            let wanted = buffer.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
+            let read = file.read_at(&mut buffer[..wanted], position)?;
+            if read == 0 {
+                break;
+            }
+            if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
+                length = position + last as u64 + 1;
+            }
+            position += read as u64;
         }
-        if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
-            length = position + last as u64 + 1;
-        }
-        position += read as u64;
+        position = end;
     }
     OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
+/// The first offset from `position` on that is not in a hole (lseek(2): ENXIO says that there is none).
+fn next_data(file: &File, position: u64) -> io::Result<Option<u64>> {
+    match seek(file, SeekFrom::Data(position)) {
+        Ok(start) => Ok(Some(start)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn translate(error: Error) -> EngineError {

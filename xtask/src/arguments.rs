@@ -146,6 +146,9 @@ pub(crate) struct CorpusArguments {
     /// A piece of text that must stand in the new entry's plan, as in "Mute(". May be repeated.
     #[arg(long, value_name = "TEXT", requires = "add")]
     pub(crate) plan_contains: Vec<String>,
+    /// A piece of text that must not stand in the new entry's plan. May be repeated.
+    #[arg(long, value_name = "TEXT", requires = "add")]
+    pub(crate) plan_lacks: Vec<String>,
     /// An engine finding that the new entry must have: a part of its cause.
     #[arg(long, value_name = "CAUSE", requires = "add")]
     pub(crate) finding: Option<String>,

@@ -49,6 +49,7 @@ fn add(arguments: &CorpusArguments, words: &str, directory: &Path) -> Result<Exi
         milestones: milestones.map_err(|error| Failure::usage(format!("--require: {error}")))?,
         routes: arguments.route.clone(),
         plan_contains: arguments.plan_contains.clone(),
+        plan_lacks: arguments.plan_lacks.clone(),
         finding: arguments.finding.clone(),
     };
     let seeds = match (arguments.seed, &arguments.seeds) {

@@ -23,6 +23,8 @@ pub struct Wanted {
     pub routes: Vec<String>,
     /// Pieces of text that must stand in its plan, such as `Mute(` or `policy: Fixed`.
     pub plan_contains: Vec<String>,
+    /// Pieces of text that must not stand in its plan.
+    pub plan_lacks: Vec<String>,
     /// Whether an engine must have broken a promise, its device not being at fault: this part of the cause.
     pub finding: Option<String>,
 }
@@ -72,6 +74,9 @@ impl Wanted {
         let text = plan.to_text();
         if let Some(piece) = self.plan_contains.iter().find(|piece| !text.contains(piece.as_str())) {
             return Ok(Err(format!("its plan does not contain `{piece}`")));
+        }
+        if let Some(piece) = self.plan_lacks.iter().find(|piece| text.contains(piece.as_str())) {
+            return Ok(Err(format!("its plan contains `{piece}`")));
         }
         let execution = execute(&plan, RunOptions::default())?;
         Ok(self
