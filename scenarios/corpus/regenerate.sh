@@ -31,13 +31,13 @@ add power-in-fjall-background power 1..100 "The power fails while a thread of fj
     --require power-failure-in-fjall-background
 add power-in-sled-log-write power 1..100 "The power fails inside a write of sled's log." --require power-failure-in-sled-log-write
 add crash-in-recovery power 1..100 "A node crashes again before it has come up." --require crash-in-recovery
-add torn-write power 1..100 "Some sectors of a write survive, and others do not." --require write-torn
 add torn-tail blackout 1..100 "A batch of the raft log reached the disk in part, was acknowledged by nobody, and is cut off at the start." \
     --require torn-tail-repaired
 add blackout-of-one blackout 1..100 "A cluster of one acknowledges only what its own disk holds (etcd issue 14370)." \
     --plan-lacks "Node(2)" --require torn-tail-repaired
 add lying-sync default 1..200 "A device acknowledges syncs that it does not honour, below an engine." --require sync-lied --require engine-rebuilt
 add failed-sync default 1..200 "A sync fails; nobody may believe the next one about the same pages." --require sync-failed
+add full-disk default 1..300 "A disk is full: nothing that was acknowledged is lost, and the node takes part again when there is room." --require disk-full
 add leader-paused default 1..200 "A leader is frozen, another is elected, and the first must not answer from what it remembers." \
     --require leader-paused-and-deposed
 

@@ -9,7 +9,7 @@ mod rerun;
 
 pub use collect::{CollectError, Wanted, collect};
 pub use files::{CorpusError, CorpusProblem, DIRECTORY, Named, load, store};
-pub use rerun::{Outcome, rerun};
+pub use rerun::{Outcome, rerun, unreached};
 
 use crate::execution::Execution;
 use crate::milestones::Milestone;

@@ -1,6 +1,8 @@
 //! Runs repeat: the same plan gives the same trace, whichever process runs it and whether or not the kernel
 //! watches that no system call leaves the machine.
 
+#![expect(clippy::unwrap_used, reason = "a test, functions outside #[test] included")]
+
 mod alone;
 
 use alone::alone;

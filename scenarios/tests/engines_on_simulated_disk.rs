@@ -1,6 +1,8 @@
 //! The behavioural suite of the engines, on the simulated machine: the same cases as on the real file system
 //! (`engines/tests/behaviour.rs`), each in a process of its own, twice, with equal traces.
 
+#![expect(clippy::unwrap_used, reason = "a test, functions outside #[test] included")]
+
 mod alone;
 
 use alone::alone;

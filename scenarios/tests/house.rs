@@ -1,6 +1,8 @@
 //! The rules of the house that no compiler checks: who may depend on whom, where `unsafe` may stand, what the
 //! code under test must not know, and that nothing of ours is bound to one place on the network.
 
+#![expect(clippy::unwrap_used, reason = "a test, functions outside #[test] included")]
+
 use cargo_metadata::MetadataCommand;
 // Linked with the flags of interposition as every program of this crate is, so it must have the symbols.
 use sim as _;

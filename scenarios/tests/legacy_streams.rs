@@ -2,6 +2,8 @@
 //! to the magic hands a headed stream to the reader of legacy bodies (crate `engines`). That reader must refuse
 //! it; and no legacy body, whatever its keys, may begin with the magic.
 
+#![expect(clippy::unwrap_used, reason = "a test, functions outside #[test] included")]
+
 use engines::sled::export::{ExportWriter, KEY_FRAME_BYTES_MAX, read_pairs};
 use engines::{Batch, EngineError, EngineId, Options};
 use proptest::prelude::*;

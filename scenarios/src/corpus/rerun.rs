@@ -79,3 +79,10 @@ fn compare(named: &Named, first: &Execution, second: &Execution) -> Outcome {
         processor_s: first.processor_s + second.processor_s,
     }
 }
+
+/// The milestones that no entry reached: a corpus with such proves nothing about them.
+pub fn unreached(outcomes: &[Outcome]) -> BTreeSet<Milestone> {
+    let reached: BTreeSet<Milestone> =
+        outcomes.iter().flat_map(|outcome| outcome.milestones.iter().copied()).collect();
+    Milestone::ALL.into_iter().filter(|milestone| !reached.contains(milestone)).collect()
+}

@@ -58,7 +58,7 @@ pub(super) fn whose(call: &str, descriptor: c_int) -> Whose {
         return Whose::Host;
     }
     let printing = matches!(descriptor, libc::STDOUT_FILENO | libc::STDERR_FILENO);
-    if descriptor < vfs::FIRST_DESCRIPTOR && descriptor >= 0 {
+    if (0..vfs::FIRST_DESCRIPTOR).contains(&descriptor) {
         if printing && matches!(call, "write" | "writev") {
             return Whose::Host;
         }

@@ -140,7 +140,7 @@ extern "C" fn trampoline(argument: *mut c_void) -> *mut c_void {
     thread.go.wait();
     CURRENT.set(thread);
     // SAFETY: the key exists; the value is the round's number, never dereferenced.
-    unsafe { libc::pthread_setspecific(exit_key(), 1 as *const c_void) };
+    unsafe { libc::pthread_setspecific(exit_key(), std::ptr::without_provenance(1)) };
     (thread.start)(thread.argument)
 }
 
@@ -148,7 +148,7 @@ unsafe extern "C" fn destructor_round(value: *mut c_void) {
     let round = value as usize;
     if round < DESTRUCTOR_ROUNDS {
         // SAFETY: as in the trampoline.
-        unsafe { libc::pthread_setspecific(exit_key(), (round + 1) as *const c_void) };
+        unsafe { libc::pthread_setspecific(exit_key(), std::ptr::without_provenance(round + 1)) };
         return;
     }
     let thread = native().expect("the key is set on simulated threads only");
@@ -166,7 +166,8 @@ unsafe extern "C" fn pthread_create(
     start: real::StartRoutine,
     argument: *mut c_void,
 ) -> c_int {
-    if !is_simulated() && !(baton::is_runtime() && scheduler::is_spawning()) {
+    let on_the_machine = is_simulated() || (baton::is_runtime() && scheduler::is_spawning());
+    if !on_the_machine {
         // SAFETY: passed on unchanged.
         return unsafe { real::pthread_create(thread, attributes, start, argument) };
     }
@@ -185,7 +186,7 @@ unsafe extern "C" fn pthread_create(
     if result == 0 {
         baton::wait_while(&native.kernel_id, 0);
         // SAFETY: on success the handle is written.
-        scheduler::register_thread(unsafe { *thread } as u64, native);
+        scheduler::register_thread(unsafe { *thread }, native);
     }
     result
 }
@@ -194,7 +195,7 @@ unsafe extern "C" fn pthread_create(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int {
     if is_simulated()
-        && let Some(id) = scheduler::thread_by_handle(thread as u64)
+        && let Some(id) = scheduler::thread_by_handle(thread)
     {
         park(Request::Join(id));
     }

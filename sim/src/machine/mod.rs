@@ -334,7 +334,7 @@ impl Machine {
 
     /// What the network counted.
     pub fn network_counters(&self) -> crate::network::Counters {
-        kernel::with(|kernel| kernel.network.counters().clone())
+        kernel::with(|kernel| *kernel.network.counters())
     }
 
     /// Notes in the trace that something happened above the machine.
