@@ -59,3 +59,58 @@ fn has_unreliable_device(plan: &Plan, node: u64) -> bool {
     let planned = &plan.nodes[usize::try_from(node - 1).expect("few nodes")];
     !planned.data_faults.lying_sync.is_zero() || !planned.data_faults.sync_error.is_zero()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+    use cluster::{Hello, Release};
+    use sim::entropy::Ratio;
+
+    const NODE: u64 = 2;
+
+    /// A start of node 2 that finished an installation of index 9, and what it came to.
+    fn start(step: InstallStep, index: Option<u64>, recovery: Recovery, applied_index: u64) -> Vec<Observed> {
+        let started = ReplicaEvent::Started {
+            hello: Hello::of_this_start(Release::Two, engines::EngineId::Redb),
+            recovery,
+            applied_index,
+            log_first: 10,
+            log_last: 9,
+            term: 1,
+            vote: 0,
+            commit: 9,
+        };
+        [ReplicaEvent::InstallResumed { step, index }, started]
+            .map(|event| Observed { at: Duration::from_secs(1), node: NODE, incarnation: 3, event })
+            .into()
+    }
+
+    fn found(events: &[Observed]) -> Vec<String> {
+        let violations = check(&Scenario::Calm.plan(1), events);
+        violations
+            .into_iter()
+            .map(|violation| format!("{}: {}", violation.check, violation.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_finished_installation_that_left_no_state_is_a_loss() {
+        let whole = Recovery::Replay { from: 10 };
+        assert_eq!(found(&start(InstallStep::ResetLog, Some(9), whole, 9)), Vec::<String>::new());
+        let lost = "durable: node 2 finished the installation of the snapshot of index 9 that a crash had \
+                    interrupted, and has neither the old state nor the new one";
+        assert_eq!(found(&start(InstallStep::ResetLog, Some(9), Recovery::Rebuild, 0)), [lost]);
+        assert_eq!(found(&start(InstallStep::MoveNewIn, Some(9), Recovery::Replay { from: 5 }, 4)), [lost]);
+        let converted = found(&start(InstallStep::MoveNewIn, None, Recovery::Rebuild, 0));
+        assert!(converted[0].contains("of a converted state"), "{converted:?}");
+    }
+
+    #[test]
+    fn a_state_that_was_put_back_or_stood_on_an_unreliable_device_is_not_held_against_the_installation() {
+        assert!(found(&start(InstallStep::PutOldBack, None, Recovery::Rebuild, 0)).is_empty());
+        let mut plan = Scenario::Calm.plan(1);
+        plan.nodes[1].data_faults.lying_sync = Ratio::percent(5);
+        assert!(check(&plan, &start(InstallStep::ResetLog, Some(9), Recovery::Rebuild, 0)).is_empty());
+    }
+}

@@ -105,7 +105,9 @@ impl Log {
     fn observe(&mut self, observed: Observed) {
         let node = observed.node;
         match &observed.event {
-            ReplicaEvent::BecameLeader { term, .. } if self.leader.is_none_or(|(known, _)| known <= *term) => {
+            ReplicaEvent::BecameLeader { term, .. }
+                if self.leader.is_none_or(|(known, _)| known <= *term) =>
+            {
                 self.leader = Some((*term, node));
             }
             ReplicaEvent::Started { applied_index, recovery, .. } => {

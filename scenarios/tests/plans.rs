@@ -58,7 +58,7 @@ fn an_error_in_the_text_has_a_place() {
     check_syntax("heal_at_ms", "heals_at_ms", "heals_at_ms");
     check_syntax("(at_ms: ", "(at_ms: -", "");
     check_syntax("action: Put(", "action: Putt(", "Putt");
-    check_syntax("engine: \"", "engine: \"x", "the known engines are");
+    check_syntax("engine: \"", "engine: \"x", "known engines: sled");
     check_syntax("reads: \"read-index\"", "reads: \"loud\"", "its values are read-index, local");
     check_syntax("nodes: [", "nodes: {", "");
 }

@@ -1,108 +1,75 @@
-//! What the machine costs, against what it stands for: handing the baton over, and 4 KiB written and synced on the
-//! virtual disk and on the host's memory file system. `cargo run -p sim --example costs`
+//! What the machine's own operations cost, on this host: `cargo run -p sim --example costs`.
 //!
-//! Ratios are taken in one run, A B A B, and medians are shown: the host is shared and noisy.
+//! Real time is taken outside the machine, around a child process that does an operation many times, and the cost
+//! of a child that does it not at all is taken off.
 
-#![expect(clippy::print_stdout, reason = "an example prints what it measured")]
-
-use sim::isolation::{Allowance, End, run_isolated};
-use sim::{Completed, Machine, NodeEventKind, NodeOptions, Options, Process};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use sim::entropy::Ratio;
+use sim::isolation::{Allowance, run_isolated};
+use sim::{Machine, NodeOptions, Options, Process};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Rounds of which the median is taken.
-const ROUNDS: usize = 7;
-/// Hand-overs, and writes with their syncs, of one round.
-const TIMES: u64 = 20_000;
-/// What is written each time.
-const BLOCK: [u8; 4096] = [0xb7; 4096];
-/// The block goes to one of so many places in the file.
-const PLACES: u64 = 256;
+const REPEATS: u32 = 100_000;
+const PAGE_BYTES: usize = 4096;
 
+#[expect(clippy::print_stdout, reason = "an example prints")]
 fn main() {
-    if let Err(error) = sim::isolation::settle_addresses() {
-        println!("addresses stay random: {error}");
+    let hand_over = per_operation(|count| {
+        in_machine(move |_| {
+            (0..count).for_each(|_| std::thread::yield_now());
+            Ok(())
+        })
+    });
+    let virtual_sync = per_operation(|count| {
+        in_machine(move |process| write_and_sync(&process.root, count).map_err(|error| error.to_string()))
+    });
+    println!("baton round trip                       {hand_over:>8.2?}");
+    println!("write and fsync of 4 KiB, simulated    {virtual_sync:>8.2?}");
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        let started = Instant::now();
+        write_and_sync(memory, REPEATS).expect("the host's memory file system takes a few pages");
+        println!("write and fsync of 4 KiB, host's tmpfs {:>8.2?}", started.elapsed() / REPEATS);
     }
-    let mut costs = [const { Vec::new() }; 4];
-    for _ in 0..ROUNDS {
-        costs[0].push(on_the_machine(hand_over));
-        costs[1].push(on_the_machine(write_and_sync));
-        costs[2].push(on_the_host(Path::new("/dev/shm")));
-        costs[3].push(on_the_machine(|_| Ok(())));
-    }
-    let [hand_overs, machine, host, empty] = costs.map(median);
-    let each = |whole: Duration| whole.saturating_sub(empty).as_nanos() as f64 / TIMES as f64 / 1000.0;
-    println!("a hand-over and back             {:>8.2} µs", each(hand_overs));
-    println!("4 KiB written and synced");
-    println!("  on the virtual disk            {:>8.2} µs, traced", each(machine));
-    println!("  on /dev/shm of the host        {:>8.2} µs", host.as_nanos() as f64 / TIMES as f64 / 1000.0);
-    println!("a machine with nothing to do     {:>8.2} ms", empty.as_secs_f64() * 1000.0);
 }
 
-fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort();
-    durations[durations.len() / 2]
+/// The least of five measurements: whatever else the host does only adds.
+fn per_operation(work: impl Fn(u32)) -> Duration {
+    let time = |count| {
+        let started = Instant::now();
+        work(count);
+        started.elapsed()
+    };
+    let least = |count| (0..5).map(|_| time(count)).min().expect("five measurements");
+    (least(REPEATS).saturating_sub(least(0))) / REPEATS
 }
 
-/// Real time that a machine takes to run `process` to its end, in a process of its own pinned to a core.
-fn on_the_machine(process: fn(Process) -> Result<(), String>) -> Duration {
+/// Runs `main` as a node's process on a machine of its own.
+fn in_machine(main: impl FnOnce(Process) -> Result<(), String> + Send + 'static) {
     let ended = run_isolated(Allowance::default(), move || {
-        let begin = Instant::now();
-        let completed = sim::run(Options::new(1), None, async move |machine: Machine| {
+        // Without preemption, so that what is measured is the call.
+        let options = Options { preemption: Ratio::ZERO, ..Options::new(1) };
+        let run = sim::run(options, None, async move |machine: Machine| {
             let node = machine.add_node(NodeOptions::new("one", 1));
-            machine.start(node, process);
-            loop {
-                if let NodeEventKind::Stopped(stop) = machine.next_event().await.what {
-                    return stop.result;
-                }
-            }
+            machine.start(node, main);
+            machine.next_event().await;
         });
-        match completed {
-            Ok(Completed { value: Ok(()), .. }) => {
-                u64::try_from(begin.elapsed().as_nanos()).expect("a short time").to_le_bytes().to_vec()
-            }
-            failed => format!("{failed:?}").into_bytes(),
-        }
-    })
-    .expect("the host has room for a process");
-    match ended.end {
-        End::Finished(bytes) => match <[u8; 8]>::try_from(bytes.as_slice()) {
-            Ok(nanoseconds) => Duration::from_nanos(u64::from_le_bytes(nanoseconds)),
-            Err(_) => panic!("{}", String::from_utf8_lossy(&bytes)),
-        },
-        end => panic!("{end:?}: {}", ended.errors),
-    }
+        assert!(run.is_ok(), "the run completes");
+        Vec::new()
+    });
+    assert_eq!(ended.expect("the host has a process left").end, sim::isolation::End::Finished(Vec::new()));
 }
 
-/// Gives the baton back, to be given it again.
-fn hand_over(_process: Process) -> Result<(), String> {
-    (0..TIMES).for_each(|_| std::thread::yield_now());
-    Ok(())
-}
-
-fn write_and_sync(process: Process) -> Result<(), String> {
-    write_blocks(&process.root.join("blocks")).map_err(|error| error.to_string())
-}
-
-fn on_the_host(directory: &Path) -> Duration {
+/// Writes a page at rotating places of a file and syncs it, again and again.
+fn write_and_sync(directory: &Path, count: u32) -> std::io::Result<()> {
     let path = directory.join(format!("brownout-costs-{}", std::process::id()));
-    let begin = Instant::now();
-    let written = write_blocks(&path);
-    let elapsed = begin.elapsed();
-    // It is only memory; what cannot be removed goes with the host.
-    drop(std::fs::remove_file(&path));
-    written.expect("the host's memory file system can be written");
-    elapsed
-}
-
-fn write_blocks(path: &Path) -> std::io::Result<()> {
-    let file: File = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-    for time in 0..TIMES {
-        file.write_all_at(&BLOCK, time % PLACES * BLOCK.len() as u64)?;
-        file.sync_all()?;
+    let file = File::create(&path)?;
+    let page = [7; PAGE_BYTES];
+    for round in 0..count {
+        file.write_all_at(&page, u64::from(round % 1024) * PAGE_BYTES as u64)?;
+        file.sync_data()?;
     }
-    (&file).flush()
+    std::fs::remove_file(&path)
 }

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 held, 1 a violation was found, 2 bad usage or input, 3 a run could not be completed.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
 mod arguments;
 mod corpus;
 mod failure;

@@ -12,7 +12,7 @@ use super::kernel::{self, Kernel};
 use super::scheduler::{self, WaitKey};
 use crate::disk::{
     CrashChoices, CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind,
-    Profile, RandomChoices, crash_image,
+    Profile, RandomChoices, SyncFate, crash_image,
 };
 use crate::entropy::Entropy;
 use crate::event::{Event, StopCause};
@@ -245,10 +245,10 @@ impl Node {
     pub(crate) fn decide(&mut self, path: &str, kind: OperationKind, length: u64) -> (Decision, u64) {
         match self.faults.iter_mut().find(|(part, _)| path.contains(part.as_str())) {
             Some((_, state)) => (state.decide(kind, length), state.latency_ns(kind)),
-            None => (
-                FaultState::new(FaultOptions::default(), self.partial_writes.clone()).decide(kind, length),
-                0,
-            ),
+            None if matches!(kind, OperationKind::Sync | OperationKind::DataSync) => {
+                (Decision::Sync(SyncFate::Honest), 0)
+            }
+            None => (Decision::Proceed, 0),
         }
     }
 
