@@ -50,7 +50,11 @@ pub fn open_data_dir(dir: &Path, wanted: EngineId, options: &Options) -> Result<
     // Names that are found may be those of a process that was killed before it could sync them.
     durable::sync_dir(dir)?;
     durable::sync_name(dir)?;
-    engine.open(&data, options)
+    let backend = engine.open(&data, options)?;
+    if options.sync_after_open {
+        durable::sync_tree(&data)?;
+    }
+    Ok(backend)
 }
 
 /// The engine that the data directory `dir` belongs to; `None` for a fresh one.

@@ -12,6 +12,10 @@ pub struct Options {
     /// How often the engine makes its log durable on its own, from a background thread (sled).
     /// `None`: only when [`crate::Backend::flush`] is called.
     pub background_flush: Option<Duration>,
+    /// Whether everything in the data directory, names included, is synced once after the engine has opened it:
+    /// what a careful operator does for an engine that never syncs the names of its files (docs/findings, pages 02,
+    /// 03 and 05). The default is to trust the engine.
+    pub sync_after_open: bool,
 }
 
 impl Default for Options {
@@ -21,6 +25,7 @@ impl Default for Options {
             cache_bytes: 1 << 20,
             memtable_bytes: 32 << 10,
             background_flush: Some(Duration::from_millis(500)),
+            sync_after_open: false,
         }
     }
 }

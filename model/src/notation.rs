@@ -20,9 +20,16 @@ pub fn answer(answer: &Answer) -> String {
     }
 }
 
-/// Bytes as text, with everything that is not printable ASCII escaped.
+/// Bytes beyond this many are not shown in full.
+const BYTES_SHOWN: usize = 32;
+
+/// Bytes as text, with everything that is not printable ASCII escaped; of many, the first ones and how many there
+/// are.
 pub fn bytes(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string()
+    if bytes.len() <= BYTES_SHOWN {
+        return bytes.escape_ascii().to_string();
+    }
+    format!("{}…({} bytes)", bytes[..BYTES_SHOWN / 2].escape_ascii(), bytes.len())
 }
 
 impl Display for Request {

@@ -105,6 +105,8 @@ pub(crate) fn power(seed: u64) -> Plan {
     let draw = Draw { seed };
     let engines = mixed_engines(&mut draw.stream("topology"));
     let mut plan = healthy(seed, Scenario::Power, &engines.map(|engine| (engine, 2)));
+    // Here the engines stand for themselves.
+    plan.sync_after_open = false;
     crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 12, 24);
     finish(plan)
 }
@@ -135,6 +137,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         seed,
         design: Design::default(),
         policy: Policy::Random,
+        sync_after_open: true,
         nodes,
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,

@@ -64,15 +64,16 @@ fn has_unreliable_device(plan: &Plan, node: u64) -> bool {
 mod tests {
     use super::*;
     use crate::scenario::Scenario;
-    use cluster::{Hello, Release};
+    use cluster::Hello;
     use sim::entropy::Ratio;
+    use snapshots::{EngineSet, Peer, Release};
 
     const NODE: u64 = 2;
 
     /// A start of node 2 that finished an installation of index 9, and what it came to.
     fn start(step: InstallStep, index: Option<u64>, recovery: Recovery, applied_index: u64) -> Vec<Observed> {
         let started = ReplicaEvent::Started {
-            hello: Hello::of_this_start(Release::Two, engines::EngineId::Redb),
+            hello: Hello { incarnation: 1, peer: Peer::new(Release::Two, 0x02, EngineSet::default()) },
             recovery,
             applied_index,
             log_first: 10,

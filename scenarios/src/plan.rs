@@ -29,6 +29,10 @@ pub struct Plan {
     pub design: Design,
     /// How simulated threads are scheduled.
     pub policy: Policy,
+    /// Whether each node syncs its engine's files and their names once after opening it, as a careful operator
+    /// would: it spares the run what docs/findings says of engines that never sync the names of their files.
+    #[serde(default)]
+    pub sync_after_open: bool,
     /// The replicas; replica 1 is the first.
     pub nodes: Vec<NodePlan>,
     /// The links between replicas.

@@ -90,12 +90,23 @@ pub(crate) fn lagging(seed: u64) -> Plan {
     finish(plan, 42_000)
 }
 
-/// A power failure at one of the first disk operations, from `at_ms` on, of the data directory: a replica that
-/// was cut off has nothing to write there until it installs a snapshot.
+/// Stretches of an installation: the path that its disk operations have in common, and the numbers of those to
+/// crash at. A replica that was cut off has nothing to write before it installs a snapshot.
+const STRETCHES: [(&str, u64, u64); 4] = [
+    // The new state is laid out beside the old one.
+    ("store.new", 1, 40),
+    // The old store is closed, with about a dozen operations, moved away, and the new one moved in.
+    ("store/", 1, 12),
+    ("store/", 12, 20),
+    // The record is written, and removed in the end.
+    ("INSTALL", 1, 5),
+];
+
+/// A power failure, from `at_ms` on, while the target installs a snapshot.
 fn crash_in_installation(plan: &mut Plan, entropy: &mut Entropy, at_ms: u64, target: Target) {
-    let path_contains = *entropy.choose(&["store.new", "store/", "store", "INSTALL"]);
+    let (path_contains, first, last) = *entropy.choose(&STRETCHES);
     let filter = OperationFilter { path_contains: path_contains.to_string(), ..OperationFilter::default() };
-    let operation = entropy.between(1, if path_contains == "INSTALL" { 5 } else { 25 });
+    let operation = entropy.between(first, last);
     let at = Some(CrashPlace { operation, inside: entropy.chance(Ratio::percent(30)), filter });
     let down_ms = entropy.between(20, 500);
     fault(

@@ -162,6 +162,7 @@ impl World {
             self.with_node(number, |node| (Arc::clone(&node.stop), node.engine, node.release, node.change));
         let peers: Vec<u64> = (1..=self.count()).collect();
         let design = self.plan.design;
+        let sync_after_open = self.plan.sync_after_open;
         let log = self.log.clone();
         self.machine.start(id, move |process| {
             let mut config =
@@ -173,6 +174,7 @@ impl World {
                 EngineChange::WipeAndFetch => cluster::EngineChange::WipeAndFetch,
             };
             tune(&mut config);
+            config.engine_options.sync_after_open = sync_after_open;
             run_replica(number, config, process, stop, log)
         });
     }
@@ -294,9 +296,9 @@ impl World {
 fn tune(config: &mut ReplicaConfig) {
     config.timing.tick = Duration::from_millis(200);
     config.timing.election_ticks = 5;
-    config.limits.flush_entries = 48;
-    config.limits.trailing_entries = 24;
-    config.limits.compaction_entries = 16;
+    config.limits.flush_entries = 32;
+    config.limits.trailing_entries = 12;
+    config.limits.compaction_entries = 8;
     config.limits.hash_entries = 64;
     config.limits.stream_chunk_bytes = 4 << 10;
     config.raft_log_options.segment_bytes = 16 << 10;

@@ -178,7 +178,7 @@ pub fn hunt(entry: &Entry, jobs: usize) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Runs the seeds from 1 to `limit`, which `take` may lower.
+/// Runs the seeds from 1 to `limit`, which `take` may lower; those above it are given up.
 fn run_seeds(
     scenario: Scenario,
     design: Design,
@@ -187,18 +187,21 @@ fn run_seeds(
     mut take: impl FnMut(&mut u64, u64, Execution),
 ) -> io::Result<()> {
     let mut executor = Executor::default();
+    let mut running = BTreeSet::new();
     let mut next = 1;
     loop {
-        while executor.running() < jobs && next <= *limit {
+        while running.len() < jobs && next <= *limit {
             let mut plan = scenario.plan(next);
             plan.design = design;
             executor.start(next, plan, RunOptions::default())?;
+            running.insert(next);
             next += 1;
         }
-        if executor.running() == 0 {
+        if running.first().is_none_or(|seed| *seed > *limit) {
             return Ok(());
         }
         if let Some((seed, execution)) = executor.next(Duration::from_secs(60))? {
+            running.remove(&seed);
             take(limit, seed, execution);
         }
     }

@@ -36,7 +36,7 @@ fn error_after(from: &str, to: &str) -> (usize, PlanError) {
     let at = text.find(from).unwrap_or_else(|| panic!("a plan contains `{from}`"));
     let line = text[..at].lines().count();
     let broken = text.replacen(from, to, 1);
-    (line, Plan::parse(&broken).unwrap_err())
+    (line, Plan::parse(&broken).expect_err("the plan is broken"))
 }
 
 fn check_syntax(from: &str, to: &str, expected_problem: &str) {

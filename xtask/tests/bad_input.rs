@@ -77,7 +77,7 @@ fn seeds_that_are_none_are_refused() {
 #[test]
 fn a_plan_with_an_error_is_refused_with_line_and_column() {
     check_plan("heal_at_ms", "heal_at", "line ");
-    check_plan("seed: 1,", "seed: one,", "line 5, column 11: ");
+    check_plan("seed: 1,", "seed: one,", "line 5, column 10: ");
     check_plan("scenario: \"calm\",", "scenario: \"calm\"", "line 5, column 5: ");
     check_plan("faults: [", "faults: [(at_ms: 5, fault: Meteor(target: Leader)),", "line ");
     check_plan(

@@ -17,9 +17,10 @@
 //! | `system_call` | `syscall`: futexes, locks, entropy |
 //! | `time` | clocks, sleeping |
 //! | `entropy` | random bytes |
-//! | `file`, `path`, `directory` | descriptors, names, listings |
+//! | `file`, `path`, `directory`, `aliases` | descriptors, names, listings |
 //! | `hermetic`, `unsupported` | what must not happen |
 
+mod aliases;
 mod answer;
 mod backtraces;
 mod baton;
