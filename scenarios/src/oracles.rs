@@ -286,7 +286,9 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
         let message =
             format!("the replicas did not all come back within {bound} s after everything was mended");
         let fallback = states(evidence).fold(Violation::new(Check::Live, message), Violation::with);
-        violations.push(found.into_iter().next().unwrap_or(fallback));
+        let violation = found.into_iter().next().unwrap_or(fallback);
+        let stands = evidence.threads.iter().flat_map(|thread| thread.lines().map(str::to_string));
+        violations.push(stands.fold(violation, Violation::with));
     }
     if evidence.ghost_threads > 0 {
         let message = format!("{} threads of crashed incarnations never ended", evidence.ghost_threads);
@@ -361,15 +363,12 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// True where a file-system call was made to fail, or a device lied.
+/// True where file-system calls were made to fail, a disk was small, or a device lied.
 fn faulty_disks(evidence: &Evidence) -> bool {
-    evidence.no_space > 0
+    let small = evidence.plan.nodes.iter().any(|node| node.data_faults.capacity_bytes > 0);
+    small
         || evidence.disk_faults.iter().any(|faults| {
-            faults.read_errors
-                + faults.write_errors
-                + faults.sync_errors
-                + faults.interrupts
-                + faults.lying_syncs
+            faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
                 > 0
         })
 }

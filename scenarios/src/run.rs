@@ -45,6 +45,8 @@ pub(crate) struct Evidence {
     pub(crate) clients_done: bool,
     pub(crate) converged_at: Option<Duration>,
     pub(crate) ghost_threads: usize,
+    /// Where each thread stood, if the run did not live.
+    pub(crate) threads: Vec<String>,
     pub(crate) last_operations: Vec<(u64, Vec<String>)>,
     pub(crate) virtual_time: Duration,
 }
@@ -109,6 +111,8 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
     let converged_at = converge(&world, healed_at).await;
+    // Where somebody never came back, its threads say where they stand.
+    let threads = if clients_done && converged_at.is_some() { Vec::new() } else { machine.threads() };
     let last_operations =
         (1..=world.count()).map(|node| (node, machine.last_operations(world.id(node)))).collect();
     world.finish().await;
@@ -129,6 +133,7 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
         clients_done,
         converged_at,
         ghost_threads: machine.ghost_threads(),
+        threads,
         last_operations,
         virtual_time: machine.now(),
         log: std::mem::take(&mut *log.lock()),

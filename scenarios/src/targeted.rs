@@ -38,7 +38,8 @@ pub(crate) fn blackout(seed: u64) -> Plan {
     let large = *entropy.choose(&[0, 10, 40]);
     for round in 1..=8 {
         let at_ms = round * EVERY_MS + entropy.below(1_000);
-        let burst = entropy.between(20, 60);
+        // One node alone is done with an operation sooner than three.
+        let burst = entropy.between(20, 60) * if plan.nodes.len() == 1 { 2 } else { 1 };
         operations(&mut plan, &mut entropy, at_ms - BURST_MS..at_ms, burst, large);
         operations(&mut plan, &mut entropy, at_ms + 1_500..at_ms + 2_000, 6, large);
         for node in 1..=plan.nodes.len() as u64 {

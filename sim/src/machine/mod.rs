@@ -220,28 +220,29 @@ fn classify(payload: &(dyn std::any::Any + Send)) -> Abort {
 }
 
 fn aborted(abort: Abort) -> Aborted {
+    Aborted { abort, virtual_time: kernel::with(|kernel| kernel.now()), threads: describe_threads() }
+}
+
+/// Every thread that has not ended: its name, its node, what it waits for, and its backtrace.
+fn describe_threads() -> Vec<String> {
     let threads = kernel::with(|kernel| {
-        kernel
-            .scheduler
-            .live()
-            .map(|(id, thread)| {
-                let owner = match thread.owner {
-                    Some(owner) => {
-                        format!("{}.{}", kernel.nodes[usize::from(owner.node.0)].name(), owner.number)
-                    }
-                    None => "no node".to_string(),
-                };
-                let name = if thread.name.is_empty() { "unnamed" } else { &thread.name };
-                let what = format!("T{} {name} ({owner}) {}", id.0, thread.activity());
-                (what, std::sync::Arc::clone(&thread.native))
-            })
-            .collect::<Vec<_>>()
+        let describe = |(id, thread): (scheduler::ThreadId, &scheduler::Thread)| {
+            let owner = match thread.owner {
+                Some(owner) => {
+                    format!("{}.{}", kernel.nodes[usize::from(owner.node.0)].name(), owner.number)
+                }
+                None => "no node".to_string(),
+            };
+            let name = if thread.name.is_empty() { "unnamed" } else { &thread.name };
+            let what = format!("T{} {name} ({owner}) {}", id.0, thread.activity());
+            (what, std::sync::Arc::clone(&thread.native))
+        };
+        kernel.scheduler.live().map(describe).collect::<Vec<_>>()
     });
-    let threads = threads
+    threads
         .into_iter()
         .map(|(what, native)| format!("{what}\n{}", interpose::describe(&interpose::frames_of(&native))))
-        .collect();
-    Aborted { abort, virtual_time: kernel::with(|kernel| kernel.now()), threads }
+        .collect()
 }
 
 /// The running machine, for the task that drives it.
@@ -335,6 +336,11 @@ impl Machine {
     /// What the network counted.
     pub fn network_counters(&self) -> crate::network::Counters {
         kernel::with(|kernel| *kernel.network.counters())
+    }
+
+    /// Every thread that has not ended: its name, its node, what it waits for, and its backtrace, a line each.
+    pub fn threads(&self) -> Vec<String> {
+        describe_threads()
     }
 
     /// Notes in the trace that something happened above the machine.
