@@ -19,18 +19,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Asks every oracle.
-pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
+pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
-    violations.extend(linearizable(&decided(evidence, history)));
+    let order = linearizable(&decided(evidence, history));
+    let undecided_after_steps = order.as_ref().err().copied();
+    violations.extend(order.ok().flatten());
     violations.extend(equality::check(&hashes(&evidence.log.events)));
     violations.extend(routing::check(&streams(evidence)));
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
-    violations
+    Judgement { violations, undecided_after_steps }
+}
+
+/// What the oracles say.
+pub(crate) struct Judgement {
+    pub(crate) violations: Vec<Violation>,
+    /// Set where the search for a legal order was given up: then its silence proves nothing.
+    pub(crate) undecided_after_steps: Option<u64>,
 }
 
 /// The history, its unknown outcomes decided where the replicas have converged and so prove them.
@@ -45,14 +54,14 @@ fn decided(
     }
 }
 
-fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Option<Violation> {
+/// A violation, if there is one; or the steps after which the search was given up.
+fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Result<Option<Violation>, u64> {
     match model::revisions::check(history, Budget::default()) {
-        Verdict::Linearizable { .. } => None,
-        Verdict::Violation(evidence) => Some(evidence.violation(&Etcd::of(history), history.operations())),
-        Verdict::Undecided { steps } => {
-            let message = format!("no legal order was found in {steps} steps, and none was ruled out");
-            Some(Violation::new(Check::Linearizable, message))
+        Verdict::Linearizable { .. } => Ok(None),
+        Verdict::Violation(evidence) => {
+            Ok(Some(evidence.violation(&Etcd::of(history), history.operations())))
         }
+        Verdict::Undecided { steps } => Err(steps),
     }
 }
 
@@ -260,7 +269,7 @@ fn nanoseconds(time: Duration) -> u64 {
 /// the rest may not know all that was committed.
 fn live(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
-    if beyond_budget(evidence) {
+    if beyond_budget(evidence) || !hangs(evidence).is_empty() {
         return violations;
     }
     let bound = LIVENESS_BOUND.as_secs();
@@ -313,6 +322,30 @@ pub(crate) fn beyond_budget(evidence: &Evidence) -> bool {
     })
 }
 
+/// Replicas whose own thread stands inside an engine's source when the run should long have settled, after the
+/// engine was told of a failed call: the node, and the innermost place. sled never comes back from such a flush,
+/// and by a lock that it keeps for the whole process it holds up every other store of its kind.
+pub(crate) fn hangs(evidence: &Evidence) -> Vec<(u64, String)> {
+    if !faulty_disks(evidence) {
+        return Vec::new();
+    }
+    let hang = |node: u64| {
+        let own_thread = format!(" n{node} (n{node}.");
+        let thread = evidence
+            .threads
+            .iter()
+            .find(|thread| thread.lines().next().is_some_and(|first| first.contains(&own_thread)))?;
+        let place = thread.lines().skip(1).find(|frame| is_engine_frame(frame))?;
+        Some((node, place.trim().to_string()))
+    };
+    (1..=evidence.plan.nodes.len() as u64).filter_map(hang).collect()
+}
+
+/// True where a backtrace's line is in an engine's own source.
+fn is_engine_frame(frame: &str) -> bool {
+    ["  sled-", "  fjall-", "  lsm-tree-", "  redb-"].iter().any(|source| frame.contains(source))
+}
+
 /// A line on each node's end, for evidence.
 fn states(evidence: &Evidence) -> impl Iterator<Item = String> {
     evidence.log.applied.iter().map(|(node, applied)| {
@@ -335,10 +368,7 @@ fn states(evidence: &Evidence) -> impl Iterator<Item = String> {
 
 /// A replica must not stop by itself, nor panic, unless its disk failed it.
 fn processes(evidence: &Evidence) -> Vec<Violation> {
-    let faulty_disks = evidence.disk_faults.iter().any(|faults| {
-        faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
-            > 0
-    });
+    let faulty_disks = faulty_disks(evidence);
     let mut violations = Vec::new();
     for stop in evidence.stops.iter().filter(|stop| stop.stop.cause == sim::StopCause::Exit) {
         if let Err(why) = &stop.stop.result
@@ -368,7 +398,11 @@ fn faulty_disks(evidence: &Evidence) -> bool {
     let small = evidence.plan.nodes.iter().any(|node| node.data_faults.capacity_bytes > 0);
     small
         || evidence.disk_faults.iter().any(|faults| {
-            faults.read_errors + faults.write_errors + faults.sync_errors + faults.interrupts + faults.lying_syncs
+            faults.read_errors
+                + faults.write_errors
+                + faults.sync_errors
+                + faults.interrupts
+                + faults.lying_syncs
                 > 0
         })
 }

@@ -1,7 +1,7 @@
 //! What a run reports: readable, and as JSON.
 
 use crate::milestones::{self, Milestone};
-use crate::oracles;
+use crate::oracles::{self, Judgement};
 use crate::plan::Plan;
 use crate::run::Evidence;
 use crate::world::FaultCounters;
@@ -111,7 +111,7 @@ pub struct Report {
 
 impl Report {
     /// The report of a run that came to its end.
-    pub(crate) fn of(evidence: &Evidence, violations: Vec<Violation>) -> Self {
+    pub(crate) fn of(evidence: &Evidence, judgement: Judgement) -> Self {
         let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
         let answered = |answered| {
             let operations = history.operations().iter();
@@ -151,11 +151,15 @@ impl Report {
         report.snapshots = snapshots_by_route(evidence);
         report.elections = count(evidence, |event| matches!(event, ReplicaEvent::BecameLeader { .. }));
         report.findings = findings(evidence);
-        report.beyond_budget = oracles::beyond_budget(evidence);
+        report.findings.extend(hanging(evidence));
+        report.beyond_budget = oracles::beyond_budget(evidence) || !oracles::hangs(evidence).is_empty();
         report.milestones = milestones::reached(evidence);
-        if !violations.is_empty() {
+        if !judgement.violations.is_empty() {
             report.last_operations = evidence.last_operations.clone();
-            report.verdict = Verdict::Violated { violations };
+            report.verdict = Verdict::Violated { violations: judgement.violations };
+        } else if let Some(steps) = judgement.undecided_after_steps {
+            let why = format!("the search for a legal order of the history was given up after {steps} steps");
+            report.verdict = Verdict::Incomplete { why };
         }
         report
     }
@@ -268,4 +272,23 @@ fn findings(evidence: &Evidence) -> Vec<EngineFinding> {
             })
         })
         .collect()
+}
+
+/// Engines that never came back from a call.
+fn hanging(evidence: &Evidence) -> Vec<EngineFinding> {
+    let finding = |(node, place): (u64, String)| {
+        let started = evidence.log.events.iter().rev().find_map(|observed| match &observed.event {
+            ReplicaEvent::Started { hello, .. } if observed.node == node => Some(hello.peer.engine),
+            _ => None,
+        });
+        EngineFinding {
+            node,
+            engine: started.map_or("unknown", name).to_string(),
+            at_s: evidence.virtual_time.as_secs_f64(),
+            cause: format!("hangs, after a call of its own had failed, in {place}"),
+            proven_index: None,
+            device_at_fault: false,
+        }
+    };
+    oracles::hangs(evidence).into_iter().map(finding).collect()
 }

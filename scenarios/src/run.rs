@@ -63,8 +63,8 @@ pub fn run(plan: &Plan, options: RunOptions) -> Report {
     let driven = plan.clone();
     match sim::run(machine_options, options.trace, async |machine: Machine| drive(machine, driven).await) {
         Ok(Completed { value, trace, counters, .. }) => {
-            let violations = oracles::judge(&value);
-            let mut report = Report::of(&value, violations);
+            let judgement = oracles::judge(&value);
+            let mut report = Report::of(&value, judgement);
             report.trace = trace.hash;
             report.events = trace.events;
             report.hand_overs = counters.hand_overs;

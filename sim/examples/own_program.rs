@@ -25,7 +25,10 @@ fn one_power_failure(seed: u64) -> String {
     let run = sim::run(Options::new(seed), None, async move |machine: Machine| {
         let node = machine.add_node(NodeOptions::new("one", 1));
         let (crash, filter) = (Crash::PowerFailure, OperationFilter::default());
-        machine.crash_at(node, CrashPoint { crash, operation: 1 + seed % 8, inside: seed % 2 == 0, filter });
+        machine.crash_at(
+            node,
+            CrashPoint { crash, operation: 1 + seed % 8, inside: seed.is_multiple_of(2), filter },
+        );
         machine.start(node, |process| replace_config(process).map_err(|error| error.to_string()));
         next_stop(machine).await;
         machine.start(node, |process| check_config(&process));

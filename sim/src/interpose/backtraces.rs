@@ -135,8 +135,16 @@ pub(crate) fn start_watchdog(limit: Duration) {
 
 /// Frames as text, one line each, from the program under test only. Reads the program's debug information, so
 /// the caller must not be a simulated thread.
+///
+/// Where the kernel enforces the hermetic rule even that is forbidden, and the addresses have to do.
 pub(crate) fn describe(frames: &[usize]) -> String {
     let mut text = String::new();
+    if super::hermetic::is_enforced() {
+        for address in frames {
+            writeln!(text, "    {address:#x}").expect("writing to a string succeeds");
+        }
+        return text;
+    }
     for &address in frames {
         // A return address stands behind its call; one byte before is inside it.
         backtrace::resolve((address.saturating_sub(1)) as *mut std::ffi::c_void, |symbol| {

@@ -12,6 +12,7 @@ use libc::{c_char, c_int};
 use seccompiler::{SeccompAction, SeccompFilter};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Host files that a simulated thread may ask for; the answer is always that they do not exist. The standard
 /// library's `available_parallelism` asks for control groups before it asks for the affinity mask.
@@ -51,6 +52,7 @@ const ALLOWED: [(libc::c_long, &str); 24] = [
 /// # Panics
 /// Where the host's kernel knows no seccomp.
 pub(crate) fn enforce() {
+    ENFORCED.store(true, Ordering::Relaxed);
     let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
         ALLOWED.iter().map(|(number, _)| (*number, Vec::new())).collect();
     let architecture = std::env::consts::ARCH.try_into().expect("seccomp knows this processor");
@@ -67,6 +69,13 @@ pub(crate) fn enforce() {
     seccompiler::apply_filter(&program).expect("the host's kernel knows seccomp");
 }
 
+static ENFORCED: AtomicBool = AtomicBool::new(false);
+
+/// True where the kernel enforces the rule.
+pub(super) fn is_enforced() -> bool {
+    ENFORCED.load(Ordering::Relaxed)
+}
+
 /// The process's exit code after a system call that is not listed.
 pub(crate) const EXIT_ESCAPED: c_int = 122;
 
@@ -79,7 +88,9 @@ extern "C" fn report_escape(_signal: c_int, info: *const libc::siginfo_t, _conte
     let text = format!("system call {number} left the simulated machine\n");
     // SAFETY: writes a readable buffer to standard error and ends the process; both calls are listed.
     unsafe {
-        libc::syscall(libc::SYS_write, libc::STDERR_FILENO, text.as_ptr(), text.len());
+        let address = text.as_ptr() as libc::c_long;
+        let length = text.len() as libc::c_long;
+        real::syscall(libc::SYS_write, libc::STDERR_FILENO.into(), address, length, 0, 0, 0);
         libc::_exit(EXIT_ESCAPED)
     }
 }

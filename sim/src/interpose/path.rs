@@ -452,6 +452,23 @@ unsafe extern "C" fn realpath(path: *const c_char, resolved: *mut c_char) -> *mu
     }
 }
 
+/// Contract (getcwd(3)): a simulated process works in the root, where nothing is its own. (lsm-tree asks while it
+/// makes a default that is never used.)
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getcwd(place: *mut c_char, length: size_t) -> *mut c_char {
+    const ROOT: &CStr = c"/";
+    if !is_simulated() {
+        // SAFETY: passed on unchanged.
+        return unsafe { real::getcwd(place, length) };
+    }
+    if !place.is_null() && length <= ROOT.count_bytes() {
+        errno::set(libc::ERANGE);
+        return std::ptr::null_mut();
+    }
+    // SAFETY: the caller lends `length` bytes, enough as just checked, or null for memory of its own.
+    unsafe { give_path(ROOT.to_bytes(), place) }
+}
+
 /// Copies a path into `place`, or into memory of its own where that is null.
 unsafe fn give_path(name: &[u8], place: *mut c_char) -> *mut c_char {
     // SAFETY: `place` has PATH_MAX bytes, more than any path that the machine resolves; malloc's result is

@@ -75,10 +75,12 @@ real! {
     fn fdopendir(descriptor: c_int) -> *mut DIR;
     fn flock(descriptor: c_int, operation: c_int) -> c_int;
     fn fork() -> c_int;
+    fn getcwd(place: *mut c_char, length: size_t) -> *mut c_char;
     fn fstat64(descriptor: c_int, status: *mut libc::stat64) -> c_int;
     fn fstatat64(directory: c_int, path: *const c_char, status: *mut libc::stat64, flags: c_int) -> c_int;
     fn fsync(descriptor: c_int) -> c_int;
     fn ftruncate64(descriptor: c_int, length: off64_t) -> c_int;
+    fn getrlimit64(resource: c_int, limit: *mut libc::rlimit64) -> c_int;
     fn link(from: *const c_char, to: *const c_char) -> c_int;
     fn linkat(from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_int) -> c_int;
     fn lseek64(descriptor: c_int, offset: off64_t, whence: c_int) -> off64_t;

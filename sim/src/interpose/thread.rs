@@ -265,11 +265,35 @@ unsafe extern "C" fn __wrap_sched_getaffinity(
     unsafe { real::__real_sched_getaffinity(process, bytes, set) }
 }
 
-/// Contract (sysconf(3)): the simulated machine has two cores; other values are the host's.
+/// Memory of the simulated machine in pages: 4 GiB. Engines size their caches by it.
+const MEMORY_PAGES: c_long = 1 << 20;
+
+/// Contract (getrlimit(2)): a simulated process has no limits.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrlimit64(resource: c_int, limit: *mut libc::rlimit64) -> c_int {
+    if !is_simulated() {
+        // SAFETY: passed on unchanged.
+        return unsafe { real::getrlimit64(resource, limit) };
+    }
+    let none = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
+    // SAFETY: the caller lends a writable limit.
+    unsafe { limit.write(none) };
+    0
+}
+
+/// Contract: as `getrlimit64`, whose structure is the same on 64-bit Linux.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrlimit(resource: c_int, limit: *mut libc::rlimit64) -> c_int {
+    // SAFETY: passed on unchanged.
+    unsafe { getrlimit64(resource, limit) }
+}
+
+/// Contract (sysconf(3)): the simulated machine has two cores and 4 GiB; other values are the host's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_sysconf(name: c_int) -> c_long {
     match name {
         libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF if is_simulated() => 2,
+        libc::_SC_PHYS_PAGES | libc::_SC_AVPHYS_PAGES if is_simulated() => MEMORY_PAGES,
         // SAFETY: passed on unchanged.
         _ => unsafe { real::__real_sysconf(name) },
     }
