@@ -60,13 +60,11 @@ fn a_seed_gives_one_trace() {
 }
 
 /// The whole run is the test: the kernel ends it at the first system call that is not on the list of
-/// `sim/src/interpose/hermetic.rs`, and what is left must be the same run. The scenarios are two without sled: where
-/// sled runs, the standard library's search for a stack guard reads the process's memory map (see ARCHITECTURE.md,
-/// "Known gaps").
+/// `sim/src/interpose/hermetic.rs`, and what is left must be the same run.
 #[test]
 fn no_system_call_of_a_whole_run_leaves_the_machine() {
     alone("no_system_call_of_a_whole_run_leaves_the_machine", || {
-        for scenario in [Scenario::Lagging, Scenario::Blackout] {
+        for scenario in [Scenario::Default, Scenario::RollingUpgrade] {
             let plan = scenario.plan(1);
             let options = RunOptions { enforce_hermetic: true, ..RunOptions::default() };
             let watched = execute(&plan, options).unwrap().report;

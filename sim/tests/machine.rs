@@ -1,4 +1,5 @@
 //! Stories of whole machines, each in a process of its own.
+#![allow(clippy::unwrap_used, reason = "what these functions unwrap fails the test that calls them")]
 
 use sim::isolation::{Allowance, End, Ended, run_isolated};
 use sim::network::Inbound;

@@ -15,7 +15,6 @@ pub(crate) fn run(arguments: &ZooArguments) -> Result<ExitCode, Failure> {
         ProgressStyle::with_template("{bar:40} {pos}/{len} designs, now {msg}")
             .expect("the template is legal"),
     );
-    bar.enable_steady_tick(Duration::from_millis(500));
     let mut outcomes = Vec::new();
     for entry in &entries {
         bar.set_message(entry.choice());

@@ -22,6 +22,8 @@ const PAGE_BYTES: usize = 4096;
 /// The process's allocator.
 struct Heap {
     active: AtomicBool,
+    /// Whether the machine's own work goes past the arena now.
+    bypassed: AtomicBool,
     locked: AtomicBool,
     arena: UnsafeCell<Arena>,
 }
@@ -37,6 +39,7 @@ unsafe impl Sync for Heap {}
 #[global_allocator]
 static HEAP: Heap = Heap {
     active: AtomicBool::new(false),
+    bypassed: AtomicBool::new(false),
     locked: AtomicBool::new(false),
     arena: UnsafeCell::new(Arena { next: BASE, free: [0; LARGEST_CLASS_BITS as usize + 1] }),
 };
@@ -47,6 +50,10 @@ static HEAP: Heap = Heap {
 /// Where the arena's address range is taken, or called twice.
 pub(crate) fn activate() {
     assert!(!HEAP.active.load(Ordering::SeqCst), "the fixed heap is already active");
+    // What the C library allocates for itself comes from one place; with more than eight places it would ask
+    // the host how many processors there are, in the middle of a run.
+    // SAFETY: mallopt takes integers.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     // SAFETY: an anonymous mapping at an address that must be free (FIXED_NOREPLACE) disturbs nobody.
     let mapped = unsafe {
         libc::mmap(
@@ -66,7 +73,21 @@ pub(crate) fn activate() {
     HEAP.active.store(true, Ordering::SeqCst);
 }
 
+/// Does `work` with the system's allocator. For what only some runs of a plan do (a trace file, backtraces, the
+/// kernel's watch): the arena must hand out the same addresses whether they do it or not. The caller holds the
+/// baton, and does not pass it on.
+pub(crate) fn bypass<R>(work: impl FnOnce() -> R) -> R {
+    let before = HEAP.bypassed.swap(true, Ordering::Relaxed);
+    let result = work();
+    HEAP.bypassed.store(before, Ordering::Relaxed);
+    result
+}
+
 impl Heap {
+    fn serves(&self) -> bool {
+        self.active.load(Ordering::Relaxed) && !self.bypassed.load(Ordering::Relaxed)
+    }
+
     fn locked<R>(&self, work: impl FnOnce(&mut Arena) -> R) -> R {
         while self.locked.swap(true, Ordering::Acquire) {
             std::hint::spin_loop();
@@ -129,7 +150,7 @@ impl Arena {
 // to the allocator that its address says it came from.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !self.active.load(Ordering::Relaxed) {
+        if !self.serves() {
             // SAFETY: the caller's contract is the system allocator's.
             return unsafe { System.alloc(layout) };
         }
@@ -137,7 +158,7 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !self.active.load(Ordering::Relaxed) {
+        if !self.serves() {
             // SAFETY: the caller's contract is the system allocator's.
             return unsafe { System.alloc_zeroed(layout) };
         }
@@ -165,7 +186,7 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
         let in_arena = (BASE..BASE + ARENA_BYTES).contains(&(block as usize));
-        if !in_arena && !self.active.load(Ordering::Relaxed) {
+        if !in_arena && !self.serves() {
             // SAFETY: outside the arena a block is the system allocator's.
             return unsafe { System.realloc(block, layout, new_bytes) };
         }

@@ -40,6 +40,6 @@ mod unsupported;
 
 pub(crate) use backtraces::{describe, frames_of, own_frames, start_watchdog};
 pub(crate) use baton::{BatonCell, become_runtime};
-pub(crate) use heap::activate as activate_heap;
+pub(crate) use heap::{activate as activate_heap, bypass as bypass_heap};
 pub(crate) use hermetic::enforce as enforce_hermetic;
 pub(crate) use thread::{NativeThread, is_simulated, park};

@@ -159,7 +159,7 @@ fn run_here<T>(
     runtime.set_time_limit(options.virtual_time_limit);
     // madsim's runtime probes the kernel's entropy once while it is made.
     if options.enforce_hermetic {
-        interpose::enforce_hermetic();
+        interpose::bypass_heap(interpose::enforce_hermetic);
     }
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
