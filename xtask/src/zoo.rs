@@ -6,7 +6,6 @@ use crate::render;
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::zoo::{self, Outcome};
 use std::process::ExitCode;
-use std::time::Duration;
 
 pub(crate) fn run(arguments: &ZooArguments) -> Result<ExitCode, Failure> {
     let entries = zoo::select(&arguments.only).map_err(Failure::usage)?;
