@@ -60,17 +60,17 @@ impl Directory {
         fs::create_dir(self.scratch()).while_doing(|| format!("creating {}", self.scratch().display()))
     }
 
-    /// Moves the store out of the way, durably; returns where to. Of those set aside before, the last remain.
+    /// Moves the store out of the way, durably; returns where to. Of those set aside before, the last remain: the
+    /// others go first, so that a disk that does not let them go leaves the store where it is found again.
     pub(crate) fn set_store_aside(&self) -> Result<PathBuf, ReplicaError> {
-        let mut aside = self.stores_aside()?;
+        let aside = self.stores_aside()?;
+        for (_, path) in &aside[..(aside.len() + 1).saturating_sub(KEPT_ASIDE)] {
+            remove_tree(path)?;
+        }
         let number = aside.last().map_or(1, |(number, _)| number + 1);
         let target = self.root.join(format!("store.aside-{number}"));
         rename(&self.store(), &target)?;
         self.sync()?;
-        aside.push((number, target.clone()));
-        for (_, path) in &aside[..aside.len().saturating_sub(KEPT_ASIDE)] {
-            remove_tree(path)?;
-        }
         Ok(target)
     }
 

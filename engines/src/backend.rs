@@ -10,12 +10,13 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Batch, EngineId, Options, Result};
+use crate::{Batch, EngineId, Options, Result, through_scratch};
 
 /// What a scan calls for each key and value; `Break` ends the scan early, without an error.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// A kind of storage engine.
+/// A kind of storage engine. `id` and `open` are all that one must have; the rest is for an engine whose snapshot
+/// bodies are something else than an archive of its directory.
 pub trait Engine: Sync {
     /// Which engine this is.
     fn id(&self) -> EngineId;
@@ -29,13 +30,17 @@ pub trait Engine: Sync {
     /// `Locked` if the store is open elsewhere; otherwise whatever recovery ran into, panics included.
     fn open(&self, dir: &Path, options: &Options) -> Result<Box<dyn Backend>>;
 
-    /// Writes the content of `source` as a snapshot body of this engine; returns its length in bytes.
+    /// Writes the content of `source` as a snapshot body of this engine; returns its length in bytes. Without an
+    /// implementation of its own, an engine has an archive of the directory of a new store as its body.
+    ///
     /// Equal content gives equal meaning, not equal bytes. `scratch` is a directory for temporary files: what
     /// it holds before (left by a crash) is removed first, and it is gone afterwards.
     ///
     /// # Errors
     /// `Io` also where the sink failed; neither source nor sink is poisoned by that.
-    fn encode_body(&self, source: &dyn View, scratch: &Path, body: &mut dyn Write) -> Result<u64>;
+    fn encode_body(&self, source: &dyn View, scratch: &Path, body: &mut dyn Write) -> Result<u64> {
+        through_scratch::encode_archive(self, source, scratch, body)
+    }
 
     /// Lays a snapshot body of this engine out as a store in `dir`, which must be empty or missing. Every
     /// file and directory from `dir` downwards is synced; the entry of `dir` in its parent is the caller's.
@@ -43,7 +48,9 @@ pub trait Engine: Sync {
     ///
     /// # Errors
     /// `MalformedBody` if the body is not of this engine's format.
-    fn restore(&self, body: &mut dyn Read, dir: &Path) -> Result<()>;
+    fn restore(&self, body: &mut dyn Read, dir: &Path) -> Result<()> {
+        through_scratch::restore_archive(self, body, dir)
+    }
 
     /// Calls `visit` for every key and value of a snapshot body, in ascending order. What was visited counts
     /// only once this has returned `Ok`: damage may show late in the body. `scratch` as in
@@ -51,7 +58,9 @@ pub trait Engine: Sync {
     ///
     /// # Errors
     /// `MalformedBody` if the body is not of this engine's format.
-    fn scan_body(&self, body: &mut dyn Read, scratch: &Path, visit: &mut Visit<'_>) -> Result<()>;
+    fn scan_body(&self, body: &mut dyn Read, scratch: &Path, visit: &mut Visit<'_>) -> Result<()> {
+        through_scratch::scan_body(self, body, scratch, visit)
+    }
 }
 
 /// A consistent picture of a store.

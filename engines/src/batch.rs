@@ -60,7 +60,7 @@ impl Batch {
 
     /// The last change to each key: what the batch comes to. Engines that number a batch as a whole
     /// (lsm-tree) or hash its keys (sled) are given this, so that none has to know the rule.
-    pub(crate) fn outcome(&self) -> BTreeMap<&[u8], Option<&[u8]>> {
+    pub fn outcome(&self) -> BTreeMap<&[u8], Option<&[u8]>> {
         self.changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect()
     }
 

@@ -110,6 +110,19 @@ impl Drop for Scratch {
     }
 }
 
+/// Takes the `flock` on the file `name` in `dir`, for an engine without a lock of its own; the lock goes with the
+/// returned handle.
+pub(crate) fn lock(dir: &Path, name: &str, engine: EngineId) -> Result<File> {
+    let path = dir.join(name);
+    let locking = || format!("locking {}", path.display());
+    let file = File::create(&path).map_err(EngineError::io(locking()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { engine, directory: dir.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(EngineError::io(locking())(error)),
+    }
+}
+
 /// How long an engine may keep its lock after it was closed, and how often to look.
 const UNLOCK_WAIT: Duration = Duration::from_secs(2);
 const UNLOCK_POLL: Duration = Duration::from_millis(1);

@@ -13,16 +13,19 @@ pub enum EngineId {
     Fjall,
     /// redb, a copy-on-write B+ tree in one file.
     Redb,
-    /// lsm-tree, a log-structured merge tree without a log of its own. Reserved: no adapter yet.
+    /// lsm-tree, a log-structured merge tree without a log of its own.
     LsmTree,
+    /// An engine that this project does not know, see [`crate::register_guest`]. What it means beyond one program
+    /// is up to those who write it.
+    Guest,
     /// The ordered map of this crate, for tests.
     Mem,
 }
 
 impl EngineId {
     /// Every known identity, in the order of the bytes.
-    pub const ALL: [EngineId; 5] =
-        [EngineId::Sled, EngineId::Fjall, EngineId::Redb, EngineId::LsmTree, EngineId::Mem];
+    pub const ALL: [EngineId; 6] =
+        [EngineId::Sled, EngineId::Fjall, EngineId::Redb, EngineId::LsmTree, EngineId::Guest, EngineId::Mem];
 
     /// The byte that stands for this engine in a snapshot header.
     pub const fn byte(self) -> u8 {
@@ -31,6 +34,7 @@ impl EngineId {
             EngineId::Fjall => 0x01,
             EngineId::Redb => 0x02,
             EngineId::LsmTree => 0x03,
+            EngineId::Guest => 0xf0,
             EngineId::Mem => 0xfe,
         }
     }
@@ -47,6 +51,7 @@ impl EngineId {
             EngineId::Fjall => "fjall",
             EngineId::Redb => "redb",
             EngineId::LsmTree => "lsm-tree",
+            EngineId::Guest => "guest",
             EngineId::Mem => "mem",
         }
     }
@@ -91,7 +96,7 @@ mod tests {
             assert_eq!(EngineId::from_byte(id.byte()), Some(id));
             assert_eq!(id.name().parse(), Ok(id));
         }
-        assert_eq!(EngineId::ALL.map(EngineId::byte), [0x00, 0x01, 0x02, 0x03, 0xfe]);
+        assert_eq!(EngineId::ALL.map(EngineId::byte), [0x00, 0x01, 0x02, 0x03, 0xf0, 0xfe]);
         assert_eq!(EngineId::from_byte(0x45), None);
     }
 
@@ -100,7 +105,7 @@ mod tests {
         let error = "rocksdb".parse::<EngineId>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown engine \"rocksdb\"; known engines: sled, fjall, redb, lsm-tree, mem"
+            "unknown engine \"rocksdb\"; known engines: sled, fjall, redb, lsm-tree, guest, mem"
         );
     }
 }

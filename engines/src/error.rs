@@ -94,14 +94,14 @@ pub enum EngineError {
 
 impl EngineError {
     /// An I/O failure while `doing` something, named with its object.
-    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
         let doing = doing.into();
         move |source| EngineError::Io { doing, source }
     }
 
     /// An I/O error that `engine` handed up. Some kinds are no failure of the device: the engine's files are not
     /// what, or not where, they should be. Trying again would not help.
-    pub(crate) fn engine_io(engine: EngineId, source: io::Error) -> EngineError {
+    pub fn engine_io(engine: EngineId, source: io::Error) -> EngineError {
         match source.kind() {
             io::ErrorKind::InvalidData
             | io::ErrorKind::UnexpectedEof

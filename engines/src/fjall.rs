@@ -11,7 +11,9 @@ use std::time::Duration;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
+use fjall::{
+    AbstractTree, Database, Error, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot,
+};
 
 use crate::durable::EntryKind;
 use crate::guard::{self, Store};
@@ -21,7 +23,7 @@ use crate::{
 };
 
 const KEYSPACE: &str = "kv";
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const JOURNAL_EXTENSION: &str = "jnl";
 
 /// The file whose absence makes fjall create a new database.
@@ -65,10 +67,6 @@ impl Engine for Fjall {
         // fjall would make a new, empty database of it.
         let reason = format!("it has no file {VERSION_FILE:?}");
         Err(EngineError::MalformedBody { engine: EngineId::Fjall, reason })
-    }
-
-    fn scan_body(&self, body: &mut dyn Read, scratch: &Path, visit: &mut Visit<'_>) -> Result<()> {
-        through_scratch::scan_body(self, body, scratch, visit)
     }
 }
 
@@ -126,7 +124,7 @@ impl Store for FjallStore {
 
     fn defragment(&mut self) -> Result<()> {
         self.keyspace.rotate_memtable().map_err(translate)?;
-        while self.keyspace.sealed_memtable_count() > 0 {
+        while self.keyspace.tree.sealed_memtable_count() > 0 {
             // Fails once the worker thread has; fjall's own `rotate_memtable_and_wait` would wait for ever.
             self.database.persist(PersistMode::Buffer).map_err(translate)?;
             thread::sleep(TABLE_POLL);
@@ -232,7 +230,7 @@ fn next_data(file: &File, position: u64) -> io::Result<Option<u64>> {
     }
 }
 
-fn translate(error: Error) -> EngineError {
+pub(crate) fn translate(error: Error) -> EngineError {
     let engine = EngineId::Fjall;
     match error {
         Error::Io(source) | Error::Storage(LsmError::Io(source)) => EngineError::engine_io(engine, source),

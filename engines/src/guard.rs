@@ -14,12 +14,41 @@ use crate::{
 
 /// What an adapter implements: its engine's calls, with the engine's errors translated, and nothing else.
 /// Batches arrive checked. The contracts are those of [`Backend`].
-pub(crate) trait Store: Send {
+pub trait Store: Send {
+    /// As [`Backend::view`].
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn view(&self) -> Result<Box<dyn View + '_>>;
+
+    /// As [`Backend::write`]: atomic, visible on return. The batch is neither empty nor holds an illegal key.
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn write(&mut self, batch: &Batch) -> Result<()>;
+
+    /// As [`Backend::flush`]: everything written before is durable on return.
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn flush(&mut self) -> Result<()>;
+
+    /// As [`Backend::size_bytes`].
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn size_bytes(&self) -> Result<u64>;
+
+    /// As [`Backend::defragment`].
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn defragment(&mut self) -> Result<()>;
+
+    /// As [`Backend::close`]: locks are free and threads done on return.
+    ///
+    /// # Errors
+    /// Those of the engine.
     fn close(self: Box<Self>) -> Result<()>;
 }
 
@@ -28,7 +57,10 @@ pub(crate) trait Store: Send {
 /// What recovery finds may stand in the page cache only, written by a process that was killed before its
 /// flush. So that [`Backend::durable_index`] can be believed, a store that has an applied index writes it once
 /// more and flushes before anything is claimed.
-pub(crate) fn open(
+///
+/// # Errors
+/// Those of `open_store`; its panics as [`EngineError::Engine`].
+pub fn open(
     engine: EngineId,
     open_store: impl FnOnce() -> Result<Box<dyn Store>>,
 ) -> Result<Box<dyn Backend>> {
@@ -224,13 +256,16 @@ impl View for GuardedView<'_> {
 }
 
 /// Runs `call`, which may panic anywhere inside the engine. sled and redb do panic on damaged files.
-pub(crate) fn contain<T>(engine: EngineId, call: impl FnOnce() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// Those of `call`; its panic as [`EngineError::Engine`].
+pub fn contain<T>(engine: EngineId, call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
         Err(EngineError::Engine { engine, message: format!("panic: {}", panic_text(&*payload)) })
     })
 }
 
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()

@@ -5,12 +5,16 @@
 //! | module | holds |
 //! |---|---|
 //! | `backend` | the traits: [`Engine`] (a kind), [`Backend`] (an opened store), [`View`] (a picture of it) |
-//! | `guard` | the one place where engine failures and panics become errors, and stick |
-//! | `sled`, `fjall`, `redb`, `mem` | the adapters; a new one is a file like these and a line in `registry` |
+//! | [`guard`] | the one place where engine failures and panics become errors, and stick |
+//! | `sled`, `fjall`, `redb`, `lsm_tree`, `mem` | the adapters; a new one is a file like these and a line in `registry` |
 //! | [`marker`] | data directories: which engine one belongs to, opening, restoring, transcoding |
 //! | `archive`, [`sled::export`], `through_scratch` | snapshot bodies: tar, export frames, and the way through a scratch store |
+//! | [`native`] | engines by their own calls, with what they promise: what the crash explorer drives |
 //! | `durable` | files and names that survive a power failure |
 //! | [`behaviour`] | what every engine must do, as cases that run on any file system |
+//!
+//! An engine of another repository implements the same traits and is made known by [`register_guest`]; see
+//! docs/bring-your-own-engine.md.
 //!
 //! What an adapter adds to its engine is no more than the engine leaves to its caller in writing. Where an
 //! engine forgets a sync of its own, it stays forgotten: that is what is to be found.
@@ -23,9 +27,11 @@ mod durable;
 mod engine_id;
 mod error;
 mod fjall;
-mod guard;
+pub mod guard;
+mod lsm_tree;
 pub mod marker;
 mod mem;
+pub mod native;
 mod options;
 mod redb;
 mod registry;
@@ -40,4 +46,4 @@ pub use batch::{
 pub use engine_id::{EngineId, UnknownEngineName};
 pub use error::{EngineError, Result};
 pub use options::Options;
-pub use registry::{engine, registry};
+pub use registry::{engine, register_guest, registry};

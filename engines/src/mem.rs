@@ -1,7 +1,7 @@
 //! An ordered map that writes itself out whole on every flush: too simple to be wrong, for tests.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ struct MemStore {
 impl MemStore {
     fn open(dir: &Path) -> Result<MemStore> {
         durable::create_dir_all(dir)?;
-        let lock = lock(dir)?;
+        let lock = durable::lock(dir, LOCK_FILE, EngineId::Mem)?;
         let path = dir.join(DATA_FILE);
         let pairs = match File::open(&path) {
             Ok(file) => collect(&mut BufReader::new(file)).map_err(|error| match error {
@@ -125,19 +125,6 @@ impl View for MemView<'_> {
             }
         }
         Ok(())
-    }
-}
-
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK_FILE);
-    let locking = || format!("locking {}", path.display());
-    let file = File::create(&path).map_err(EngineError::io(locking()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(EngineError::Locked { engine: EngineId::Mem, directory: dir.to_path_buf() })
-        }
-        Err(TryLockError::Error(error)) => Err(EngineError::io(locking())(error)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, durable, through_scratch,
 };
 
-const DATABASE_FILE: &str = "data.redb";
+pub(crate) const DATABASE_FILE: &str = "data.redb";
 
 /// The first bytes of a redb file (docs/design.md, "Database header").
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
@@ -61,10 +61,6 @@ impl Engine for Redb {
         io::copy(&mut magic.as_slice().chain(body), &mut file).map_err(EngineError::io(writing()))?;
         file.sync_all().map_err(EngineError::io(writing()))?;
         durable::sync_dir(dir)
-    }
-
-    fn scan_body(&self, body: &mut dyn Read, scratch: &Path, visit: &mut Visit<'_>) -> Result<()> {
-        through_scratch::scan_body(self, body, scratch, visit)
     }
 }
 
@@ -172,7 +168,7 @@ impl View for RedbView {
     }
 }
 
-fn translate(error: impl Into<redb::Error>) -> EngineError {
+pub(crate) fn translate(error: impl Into<redb::Error>) -> EngineError {
     let engine = EngineId::Redb;
     match error.into() {
         redb::Error::Corrupted(message) => EngineError::Corrupt { engine, message },

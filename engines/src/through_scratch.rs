@@ -1,11 +1,11 @@
 //! Snapshot bodies that are made from, or read through, a whole store in a scratch directory.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::durable::{self, Scratch};
-use crate::{Batch, Engine, Options, Result, Visit};
+use crate::{Batch, Engine, Options, Result, View, Visit, archive};
 
 /// The name of the store's directory in a scratch directory.
 const STORE: &str = "store";
@@ -16,7 +16,7 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Creates a store of `engine` in the empty or missing directory `dir` with what `scan` visits, flushes and
 /// closes it.
 pub(crate) fn load(
-    engine: &dyn Engine,
+    engine: &(impl Engine + ?Sized),
     dir: &Path,
     options: &Options,
     scan: impl FnOnce(&mut Visit<'_>) -> Result<()>,
@@ -65,7 +65,7 @@ pub(crate) fn with_store<T>(
 
 /// Restores a body into scratch, opens it there and scans it.
 pub(crate) fn scan_body(
-    engine: &dyn Engine,
+    engine: &(impl Engine + ?Sized),
     body: &mut dyn Read,
     scratch: &Path,
     visit: &mut Visit<'_>,
@@ -79,4 +79,28 @@ pub(crate) fn scan_body(
             store.close()
         },
     )
+}
+
+/// Writes an archive of the directory of a new store that has the content of `source`.
+pub(crate) fn encode_archive(
+    engine: &(impl Engine + ?Sized),
+    source: &dyn View,
+    scratch: &Path,
+    body: &mut dyn Write,
+) -> Result<u64> {
+    with_store(
+        scratch,
+        |dir| load(engine, dir, &Options::default(), |visit| source.scan(b"", None, visit)),
+        |dir| archive::pack(dir, body),
+    )
+}
+
+/// Lays out what [`encode_archive`] wrote.
+pub(crate) fn restore_archive(
+    engine: &(impl Engine + ?Sized),
+    body: &mut dyn Read,
+    dir: &Path,
+) -> Result<()> {
+    durable::create_vacant_dir(dir)?;
+    archive::unpack(body, dir, engine.id())
 }

@@ -104,6 +104,11 @@ fn fjall_with_damaged_files() {
     damage_every_file(EngineId::Fjall, true);
 }
 
+#[test]
+fn lsm_tree_with_damaged_files() {
+    damage_every_file(EngineId::LsmTree, true);
+}
+
 /// redb verifies its checksums when it repairs after a crash (and on `check_integrity`), not when it reads
 /// pages of a file that was closed in order: such damage is served as data.
 #[test]

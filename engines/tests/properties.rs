@@ -123,6 +123,11 @@ proptest! {
     }
 
     #[test]
+    fn lsm_tree_equals_a_map(steps in vec(step(), 1..30)) {
+        check_against_map(engines::engine(EngineId::LsmTree).unwrap(), &steps);
+    }
+
+    #[test]
     fn mem_equals_a_map(steps in vec(step(), 1..30)) {
         check_against_map(engines::engine(EngineId::Mem).unwrap(), &steps);
     }

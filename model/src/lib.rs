@@ -15,6 +15,7 @@ pub mod linearizability;
 pub mod liveness;
 pub mod notation;
 pub mod raft;
+pub mod recovery;
 pub mod revisions;
 pub mod routing;
 pub mod specs;

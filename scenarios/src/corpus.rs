@@ -2,12 +2,15 @@
 //! that it must reach.
 //!
 //! An entry is a file of its own. It keeps the plan and not the seed, so it survives changes of the generator.
+//! Beside the runs stand explorations of single engines, in `crash/`: [`Exploration`].
 
 mod collect;
+mod exploration;
 mod files;
 mod rerun;
 
 pub use collect::{CollectError, Wanted, collect};
+pub use exploration::{Exploration, KnownFinding, NamedExploration, load_explorations};
 pub use files::{CorpusError, CorpusProblem, DIRECTORY, Named, load, store};
 pub use rerun::{Outcome, rerun, unreached};
 

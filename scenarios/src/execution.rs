@@ -79,6 +79,7 @@ fn classify(plan: &Plan, ended: Ended) -> Execution {
             .unwrap_or_else(|error| incomplete(format!("its report cannot be read: {error}\n{errors}"))),
         End::Exited(code) => incomplete(format!("its process exited with {code}\n{errors}")),
         End::Signalled(signal) => incomplete(format!("signal {signal} ended its process\n{errors}")),
+        End::OutOfMemory => incomplete(format!("its memory was used up\n{errors}")),
         End::OutOfTime => incomplete(format!("its time was over\n{errors}")),
     };
     Execution { report, processor_s: ended.processor_time.as_secs_f64(), peak_bytes: ended.peak_bytes }

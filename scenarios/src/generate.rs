@@ -16,63 +16,55 @@ use sim::{ClockOptions, Crash, OperationFilter, Policy};
 /// Operations of a run, about.
 const OPERATIONS: u64 = 500;
 /// Clients of a run.
-const CLIENTS: u64 = 6;
+pub(crate) const CLIENTS: u64 = 6;
 /// Distinct keys; few, so that operations meet.
-const KEYS: u64 = 24;
+pub(crate) const KEYS: u64 = 24;
 /// Virtual time of load and faults, in milliseconds.
 const LOAD_MS: u64 = 45_000;
 
-/// Draws for one plan, a stream for each part of it.
-struct Draw {
-    seed: u64,
-}
-
-impl Draw {
-    fn stream(&self, part: &str) -> Entropy {
-        Entropy::stream(self.seed, &format!("plan: {part}"))
-    }
+/// The stream of draws for one part of a plan.
+pub(crate) fn stream(seed: u64, part: &str) -> Entropy {
+    Entropy::stream(seed, &format!("plan: {part}"))
 }
 
 /// Three nodes, mixed engines, faults of every class that exists.
 pub(crate) fn default(seed: u64) -> Plan {
-    let draw = Draw { seed };
-    let mut topology = draw.stream("topology");
+    let mut topology = stream(seed, "topology");
     let engines = mixed_engines(&mut topology);
     let mut plan = healthy(seed, Scenario::Default, &engines.map(|engine| (engine, 2)));
-    plan.policy = policy(&mut draw.stream("policy"));
-    plan.links = LinkOptions::swarm(&mut draw.stream("links"));
-    clocks(&mut plan, &mut draw.stream("clocks"));
-    disk_faults(&mut plan, &mut draw.stream("disk faults"));
-    let mut classes = draw.stream("fault classes");
+    plan.policy = policy(&mut stream(seed, "policy"));
+    plan.links = LinkOptions::swarm(&mut stream(seed, "links"));
+    clocks(&mut plan, &mut stream(seed, "clocks"));
+    disk_faults(&mut plan, &mut stream(seed, "disk faults"));
+    let mut classes = stream(seed, "fault classes");
     let on = |classes: &mut Entropy| classes.chance(Ratio::percent(75));
     if on(&mut classes) {
-        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 3, 9);
+        crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 3, 9);
     }
     if on(&mut classes) {
-        crashes(&mut plan, &mut draw.stream("process kills"), Crash::ProcessKill, 2, 6);
+        crashes(&mut plan, &mut stream(seed, "process kills"), Crash::ProcessKill, 2, 6);
     }
     if on(&mut classes) {
-        partitions(&mut plan, &mut draw.stream("partitions"));
+        partitions(&mut plan, &mut stream(seed, "partitions"));
     }
     if on(&mut classes) {
-        pauses(&mut plan, &mut draw.stream("pauses"));
+        pauses(&mut plan, &mut stream(seed, "pauses"));
     }
     if on(&mut classes) {
-        clock_steps(&mut plan, &mut draw.stream("clock steps"));
+        clock_steps(&mut plan, &mut stream(seed, "clock steps"));
     }
     // Without any crash a run would show little of what the testbed is for.
     if !plan.faults.iter().any(|fault| matches!(fault.fault, Fault::Crash { .. })) {
-        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 5, 9);
+        crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 5, 9);
     }
     finish(plan)
 }
 
 /// Release 1 sled → release 2 sled → release 2 fjall, node by node, and the same way back.
 pub(crate) fn rolling_upgrade(seed: u64) -> Plan {
-    let draw = Draw { seed };
     let mut plan = healthy(seed, Scenario::RollingUpgrade, &[(EngineId::Sled, 1); 3]);
-    plan.policy = policy(&mut draw.stream("policy"));
-    let mut steps = draw.stream("upgrades");
+    plan.policy = policy(&mut stream(seed, "policy"));
+    let mut steps = stream(seed, "upgrades");
     let stages = [(2, EngineId::Sled), (2, EngineId::Fjall), (2, EngineId::Sled), (1, EngineId::Sled)];
     for (stage, (release, engine)) in (0u64..).zip(stages) {
         let mut order = [1, 2, 3];
@@ -87,39 +79,37 @@ pub(crate) fn rolling_upgrade(seed: u64) -> Plan {
             plan.upgrades.push(Upgrade { at_ms, node, release, engine: EngineName(engine), change });
         }
     }
-    let mut classes = draw.stream("fault classes");
+    let mut classes = stream(seed, "fault classes");
     if classes.chance(Ratio::percent(75)) {
-        crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 1, 4);
+        crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 1, 4);
     }
     if classes.chance(Ratio::percent(75)) {
-        crashes(&mut plan, &mut draw.stream("process kills"), Crash::ProcessKill, 1, 4);
+        crashes(&mut plan, &mut stream(seed, "process kills"), Crash::ProcessKill, 1, 4);
     }
     if classes.chance(Ratio::percent(75)) {
-        partitions(&mut plan, &mut draw.stream("partitions"));
+        partitions(&mut plan, &mut stream(seed, "partitions"));
     }
     finish(plan)
 }
 
 /// Power failures only, many.
 pub(crate) fn power(seed: u64) -> Plan {
-    let draw = Draw { seed };
-    let engines = mixed_engines(&mut draw.stream("topology"));
+    let engines = mixed_engines(&mut stream(seed, "topology"));
     let mut plan = healthy(seed, Scenario::Power, &engines.map(|engine| (engine, 2)));
     // Here the engines stand for themselves.
     plan.sync_after_open = false;
-    crashes(&mut plan, &mut draw.stream("power failures"), Crash::PowerFailure, 12, 24);
+    crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 12, 24);
     finish(plan)
 }
 
 /// No fault.
 pub(crate) fn calm(seed: u64) -> Plan {
-    let engines = mixed_engines(&mut Draw { seed }.stream("topology"));
+    let engines = mixed_engines(&mut stream(seed, "topology"));
     finish(healthy(seed, Scenario::Calm, &engines.map(|engine| (engine, 2))))
 }
 
 /// A plan with load and without any fault.
 fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
-    let draw = Draw { seed };
     let nodes = nodes
         .iter()
         .map(|&(engine, release)| NodePlan {
@@ -141,7 +131,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         nodes,
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,
-        operations: operations(&draw),
+        operations: operations(seed),
         faults: Vec::new(),
         upgrades: Vec::new(),
     }
@@ -154,10 +144,11 @@ fn finish(mut plan: Plan) -> Plan {
 
 /// Three engines, at least two kinds among them.
 fn mixed_engines(entropy: &mut Entropy) -> [EngineId; 3] {
-    let mut engines = [EngineId::Sled, EngineId::Fjall, EngineId::Redb];
-    if entropy.chance(Ratio::percent(60)) {
-        engines[2] = *entropy.choose(&[EngineId::Sled, EngineId::Fjall]);
-    }
+    let mut kinds = [EngineId::Sled, EngineId::Fjall, EngineId::Redb, EngineId::LsmTree];
+    entropy.shuffle(&mut kinds);
+    let [first, second, third, _] = kinds;
+    let third = if entropy.chance(Ratio::percent(60)) { *entropy.choose(&[first, second]) } else { third };
+    let mut engines = [first, second, third];
     entropy.shuffle(&mut engines);
     engines
 }
@@ -171,8 +162,8 @@ fn policy(entropy: &mut Entropy) -> Policy {
 }
 
 /// The clients' load: bursts and pauses, some kinds of operations switched off.
-fn operations(draw: &Draw) -> Vec<PlannedOperation> {
-    let mut entropy = draw.stream("operations");
+fn operations(seed: u64) -> Vec<PlannedOperation> {
+    let mut entropy = stream(seed, "operations");
     let kinds: Vec<u64> = (0..KINDS).filter(|&kind| kind < 2 || entropy.chance(Ratio::percent(75))).collect();
     let mut operations: Vec<PlannedOperation> = (0..OPERATIONS)
         .map(|_| PlannedOperation {
@@ -205,7 +196,8 @@ fn action(kind: u64, entropy: &mut Entropy) -> Action {
     }
 }
 
-fn small(number: u64) -> u32 {
+/// For numbers that are drawn below a small bound.
+pub(crate) fn small(number: u64) -> u32 {
     u32::try_from(number).expect("a small number")
 }
 
@@ -314,6 +306,8 @@ fn disk_faults(plan: &mut Plan, entropy: &mut Entropy) {
             for faults in [&mut node.log_faults, &mut node.data_faults] {
                 faults.write_error = Ratio::per_million(small(entropy.below(1_500)));
                 faults.short_write = Ratio::per_million(small(entropy.below(20_000)));
+                // There are far fewer changes of names than writes.
+                faults.path_error = Ratio::per_million(small(entropy.below(5_000)));
             }
             // Only of the raft log: fjall takes a short or interrupted read for corruption
             // (docs/findings/07), which no local file system of Linux ever gives.

@@ -6,6 +6,7 @@
 mod client;
 pub mod corpus;
 mod execution;
+pub mod explorer;
 mod generate;
 mod injector;
 mod installation;
@@ -13,6 +14,7 @@ pub mod milestones;
 mod observation;
 mod oracles;
 pub mod plan;
+mod refusal;
 pub mod report;
 mod run;
 pub mod scenario;
@@ -27,6 +29,9 @@ pub mod zoo;
 pub use cluster::design::Field as DesignField;
 pub use execution::{Execution, Executor, execute};
 pub use run::{RunOptions, run};
+
+/// What makes an engine of another repository known to plans, as `guest`.
+pub use engines::{Engine, EngineError, register_guest};
 
 /// The choices of the protocols that a plan's design makes, with the values known to be wrong.
 pub fn design_fields() -> &'static [DesignField] {

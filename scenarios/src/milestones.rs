@@ -166,7 +166,26 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
             SnapshotOutcome::Refused { .. } => Some(Milestone::SnapshotRefused),
             SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => None,
         },
-        _ => None,
+        ReplicaEvent::EngineFinding { .. }
+        | ReplicaEvent::StoreDiscarded { .. }
+        | ReplicaEvent::Started { .. }
+        | ReplicaEvent::StateChanged { .. }
+        | ReplicaEvent::BecameLeader { .. }
+        | ReplicaEvent::HardState { .. }
+        | ReplicaEvent::Applied { .. }
+        | ReplicaEvent::StateHash { .. }
+        | ReplicaEvent::FlushBegin { .. }
+        | ReplicaEvent::FlushEnd { .. }
+        | ReplicaEvent::LogCompacted { .. }
+        | ReplicaEvent::ReadIndexRetried { .. }
+        | ReplicaEvent::PeerHello { .. }
+        | ReplicaEvent::FrameDropped { .. }
+        | ReplicaEvent::HeldBack { .. }
+        | ReplicaEvent::SnapshotSent { .. }
+        | ReplicaEvent::SnapshotSendEnded { .. }
+        | ReplicaEvent::SnapshotInstallBegin { .. }
+        | ReplicaEvent::SnapshotInstallEnd { .. }
+        | ReplicaEvent::SnapshotRequested { .. } => None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::installation;
 use crate::observation::Observed;
+use crate::refusal;
+use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::unknown;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
@@ -12,7 +14,7 @@ use model::history::History;
 use model::linearizability::{Budget, Verdict};
 use model::liveness::{self, Healing, ReplicaProgress};
 use model::raft::{self, Entry, RaftEvent, RaftEventKind};
-use model::routing::{self, End, Party, Reason, Received, Sent, SnapshotEvent};
+use model::routing::{self, End, Party, Received, Sent, SnapshotEvent};
 use model::specs::etcd::Etcd;
 use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,7 +174,27 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
                 let Some(&stream) = last.get(&(*from, observed.node, *index)) else { continue };
                 events.extend(received(stream, outcome, may_damage, &events));
             }
-            _ => {}
+            ReplicaEvent::TornTail { .. }
+            | ReplicaEvent::InstallResumed { .. }
+            | ReplicaEvent::EngineFinding { .. }
+            | ReplicaEvent::StoreDiscarded { .. }
+            | ReplicaEvent::Converted { .. }
+            | ReplicaEvent::StateChanged { .. }
+            | ReplicaEvent::BecameLeader { .. }
+            | ReplicaEvent::HardState { .. }
+            | ReplicaEvent::Applied { .. }
+            | ReplicaEvent::StateHash { .. }
+            | ReplicaEvent::FlushBegin { .. }
+            | ReplicaEvent::FlushEnd { .. }
+            | ReplicaEvent::LogCompacted { .. }
+            | ReplicaEvent::ReadIndexRetried { .. }
+            | ReplicaEvent::PeerHello { .. }
+            | ReplicaEvent::FrameDropped { .. }
+            | ReplicaEvent::HeldBack { .. }
+            | ReplicaEvent::SnapshotSendEnded { .. }
+            | ReplicaEvent::SnapshotInstallBegin { .. }
+            | ReplicaEvent::SnapshotInstallEnd { .. }
+            | ReplicaEvent::SnapshotRequested { .. } => {}
         }
     }
     events
@@ -206,7 +228,7 @@ fn received(
         SnapshotOutcome::Installed => End::Installed,
         SnapshotOutcome::Transcoded { .. } => End::Transcoded,
         SnapshotOutcome::Refused { .. } if may_damage => End::Abandoned,
-        SnapshotOutcome::Refused { error } => reason(error).map_or(End::Abandoned, End::Refused),
+        SnapshotOutcome::Refused { error } => refusal::reason(error).map_or(End::Abandoned, End::Refused),
         SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => End::Abandoned,
     };
     let received_bytes = sent.true_bytes.unwrap_or(0);
@@ -218,20 +240,6 @@ fn received(
         state_before: 0,
         state_after: 0,
     }))
-}
-
-/// The rule that a refusal names; none where the receiver's own disk was the trouble.
-fn reason(error: &str) -> Option<Reason> {
-    let reasons = [
-        ("truncated", Reason::Truncated),
-        ("over-long", Reason::Overlong),
-        ("unknown engine", Reason::UnknownEngine),
-        ("unknown version", Reason::UnknownVersion),
-        ("digest", Reason::WrongDigest),
-        ("body", Reason::UnreadableBody),
-    ];
-    let error = error.to_lowercase();
-    reasons.into_iter().find(|(word, _)| error.contains(word)).map(|(_, reason)| reason)
 }
 
 fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
@@ -252,7 +260,25 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                     RaftEventKind::Applied(Entry { index, term, hash: entry_hash })
                 }
                 ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
-                _ => return None,
+                ReplicaEvent::TornTail { .. }
+                | ReplicaEvent::InstallResumed { .. }
+                | ReplicaEvent::EngineFinding { .. }
+                | ReplicaEvent::StoreDiscarded { .. }
+                | ReplicaEvent::Converted { .. }
+                | ReplicaEvent::StateChanged { .. }
+                | ReplicaEvent::StateHash { .. }
+                | ReplicaEvent::FlushBegin { .. }
+                | ReplicaEvent::FlushEnd { .. }
+                | ReplicaEvent::LogCompacted { .. }
+                | ReplicaEvent::ReadIndexRetried { .. }
+                | ReplicaEvent::PeerHello { .. }
+                | ReplicaEvent::FrameDropped { .. }
+                | ReplicaEvent::HeldBack { .. }
+                | ReplicaEvent::SnapshotSent { .. }
+                | ReplicaEvent::SnapshotSendEnded { .. }
+                | ReplicaEvent::SnapshotReceived { .. }
+                | ReplicaEvent::SnapshotInstallBegin { .. }
+                | ReplicaEvent::SnapshotRequested { .. } => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })
@@ -264,12 +290,10 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).expect("virtual time fits")
 }
 
-/// Whether everything ended and converged. Where the engines of more replicas than raft can spare broke their
-/// promises at once, the run is bound not to lie, but not to live: those that lost their state do not lead, and
-/// the rest may not know all that was committed.
+/// Whether everything ended and converged, unless that was waived.
 fn live(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
-    if beyond_budget(evidence) || !hangs(evidence).is_empty() {
+    if liveness_waiver(evidence).is_some() {
         return violations;
     }
     let bound = LIVENESS_BOUND.as_secs();
@@ -306,8 +330,16 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
+/// Why the run is bound not to lie, but not to live; none where it is bound to both.
+pub(crate) fn liveness_waiver(evidence: &Evidence) -> Option<LivenessWaiver> {
+    if majority_without_state(evidence) {
+        return Some(LivenessWaiver::MajorityWithoutState);
+    }
+    (!hangs(evidence).is_empty()).then_some(LivenessWaiver::EngineHangs)
+}
+
 /// True where at some moment a majority of the replicas had no state.
-pub(crate) fn beyond_budget(evidence: &Evidence) -> bool {
+fn majority_without_state(evidence: &Evidence) -> bool {
     let mut rebuilding = BTreeSet::new();
     let spare = (evidence.plan.nodes.len() - 1) / 2;
     evidence.log.events.iter().any(|observed| {
@@ -384,7 +416,7 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
         }
     }
     for (node, message, backtrace) in &evidence.panics {
-        if !faulty_disks && !is_engine_code(message) {
+        if !faulty_disks && !is_engine_code(message) && !may_be_guest_code(evidence, message) {
             let violation =
                 Violation::new(Check::Engine, format!("a thread of node {node} panicked: {message}"));
             violations.push(backtrace.lines().fold(violation, |violation, line| violation.with(line)));
@@ -400,6 +432,7 @@ fn faulty_disks(evidence: &Evidence) -> bool {
         || evidence.disk_faults.iter().any(|faults| {
             faults.read_errors
                 + faults.write_errors
+                + faults.path_errors
                 + faults.sync_errors
                 + faults.interrupts
                 + faults.lying_syncs
@@ -411,4 +444,11 @@ fn faulty_disks(evidence: &Evidence) -> bool {
 /// reports what became of its store as an engine finding.
 fn is_engine_code(message: &str) -> bool {
     ["/sled-", "/fjall-", "/lsm-tree-", "/redb-"].iter().any(|source| message.contains(source))
+}
+
+/// True where a panic's place can be in the source of a guest, which stands anywhere: in a run with one, everything
+/// but the replica's own.
+fn may_be_guest_code(evidence: &Evidence, message: &str) -> bool {
+    let guest = evidence.plan.nodes.iter().any(|node| node.engine.0 == EngineId::Guest);
+    guest && !message.contains("cluster/src/")
 }

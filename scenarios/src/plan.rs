@@ -10,6 +10,7 @@ use sim::disk::FaultOptions;
 use sim::network::LinkOptions;
 use sim::{ClockOptions, Crash, OperationFilter, Policy};
 use std::fmt;
+use std::str::FromStr;
 
 /// The version of the plan's text; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -78,7 +79,15 @@ impl TryFrom<String> for EngineName {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        name.parse::<EngineId>().map(Self).map_err(|error| error.to_string())
+        name.parse().map_err(|error: engines::UnknownEngineName| error.to_string())
+    }
+}
+
+impl FromStr for EngineName {
+    type Err = engines::UnknownEngineName;
+
+    fn from_str(name: &str) -> Result<Self, engines::UnknownEngineName> {
+        name.parse().map(Self)
     }
 }
 
@@ -381,6 +390,18 @@ impl Plan {
         }
     }
 
+    /// Gives the nodes these engines, in the order of the nodes; where there are more nodes, the list begins again.
+    /// An empty list changes nothing.
+    ///
+    /// # Errors
+    /// As [`Plan::check`]: a node of release 1 has no choice, and a guest may be missing.
+    pub fn set_engines(&mut self, engines: &[EngineName]) -> Result<(), PlanError> {
+        for (node, engine) in self.nodes.iter_mut().zip(engines.iter().cycle()) {
+            node.engine = *engine;
+        }
+        self.check()
+    }
+
     /// How many clients the plan has.
     pub fn clients(&self) -> u32 {
         self.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0)
@@ -391,8 +412,8 @@ fn check_release(release: u8, engine: EngineName) -> Result<(), String> {
     match (release, engine.0) {
         (1, EngineId::Sled) => Ok(()),
         (1, _) => Err(format!("release 1 knows only sled, not {engine}")),
-        (2, EngineId::LsmTree) => Err("lsm-tree has no adapter in this build".to_string()),
-        (2, _) => Ok(()),
+        // A guest is an engine only of the program that brings it along.
+        (2, _) => engines::engine(engine.0).map(drop).map_err(|error| error.to_string()),
         (other, _) => Err(format!("there is no release {other}; releases are 1 and 2")),
     }
 }

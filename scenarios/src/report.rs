@@ -48,6 +48,27 @@ pub struct EngineFinding {
     pub device_at_fault: bool,
 }
 
+/// Why a run was not asked to come to its end: the engines broke more promises than raft can make good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LivenessWaiver {
+    /// The engines of a majority had lost their state at the same time. Who lost it does not lead, and the rest
+    /// may not know all that was committed.
+    MajorityWithoutState,
+    /// An engine never came back from a call, and by a lock of the whole process it may hold up other nodes'.
+    EngineHangs,
+}
+
+impl LivenessWaiver {
+    /// In words, after "liveness waived: ".
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::MajorityWithoutState => "a majority had lost its state at once",
+            Self::EngineHangs => "an engine hangs",
+        }
+    }
+}
+
 /// What a run did and found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -91,8 +112,8 @@ pub struct Report {
     pub elections: u64,
     /// Engines that broke a promise.
     pub findings: Vec<EngineFinding>,
-    /// True where the engines of a majority had broken their promises at once: then liveness is not asked for.
-    pub beyond_budget: bool,
+    /// Why liveness was not asked for; none where it was.
+    pub liveness_waived: Option<LivenessWaiver>,
     /// What the run is known to have reached.
     pub milestones: BTreeSet<Milestone>,
     /// The verdict.
@@ -140,6 +161,7 @@ impl Report {
         for faults in &evidence.disk_faults {
             report.lying_syncs += faults.lying_syncs;
             report.disk_errors += faults.read_errors + faults.write_errors + faults.sync_errors;
+            report.disk_errors += faults.path_errors;
             report.disk_errors += faults.short_reads + faults.short_writes + faults.interrupts;
         }
         report.disk_errors += evidence.no_space;
@@ -152,7 +174,7 @@ impl Report {
         report.elections = count(evidence, |event| matches!(event, ReplicaEvent::BecameLeader { .. }));
         report.findings = findings(evidence);
         report.findings.extend(hanging(evidence));
-        report.beyond_budget = oracles::beyond_budget(evidence) || !oracles::hangs(evidence).is_empty();
+        report.liveness_waived = oracles::liveness_waiver(evidence);
         report.milestones = milestones::reached(evidence);
         if !judgement.violations.is_empty() {
             report.last_operations = evidence.last_operations.clone();
@@ -191,7 +213,7 @@ impl Report {
             snapshots: BTreeMap::new(),
             elections: 0,
             findings: Vec::new(),
-            beyond_budget: false,
+            liveness_waived: None,
             milestones: BTreeSet::new(),
             verdict: Verdict::Held,
             last_operations: Vec::new(),

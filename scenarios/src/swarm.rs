@@ -2,7 +2,8 @@
 
 use crate::execution::{Execution, Executor};
 use crate::milestones::Milestone;
-use crate::report::Verdict;
+use crate::plan::EngineName;
+use crate::report::{LivenessWaiver, Verdict};
 use crate::run::RunOptions;
 use crate::scenario::Scenario;
 use cluster::Design;
@@ -64,8 +65,8 @@ pub struct Summary {
     pub milestones: BTreeMap<Milestone, u64>,
     /// Broken promises of engines: engine, cause, whether its device was at fault → seeds, and the first of them.
     pub findings: BTreeMap<String, (u64, u64)>,
-    /// Seeds in which the engines of a majority had broken their promises at once.
-    pub beyond_budget: u64,
+    /// Seeds that were not asked to live, by the reason.
+    pub liveness_waived: BTreeMap<LivenessWaiver, u64>,
     /// Client operations answered.
     pub acknowledged: u64,
     /// Virtual seconds.
@@ -108,7 +109,9 @@ impl Summary {
             entry.0 += 1;
             entry.1 = entry.1.min(report.seed);
         }
-        self.beyond_budget += u64::from(report.beyond_budget);
+        if let Some(waiver) = report.liveness_waived {
+            *self.liveness_waived.entry(waiver).or_default() += 1;
+        }
         self.acknowledged += report.acknowledged;
         self.virtual_s += report.virtual_s;
         self.processor_s += execution.processor_s;
@@ -134,6 +137,8 @@ fn without_numbers(cause: &str) -> String {
 pub struct Swarm {
     scenario: Scenario,
     design: Design,
+    /// Those of the nodes, instead of the plan's; see [`crate::plan::Plan::set_engines`].
+    engines: Vec<EngineName>,
     seeds: Seeds,
     jobs: usize,
     twice: bool,
@@ -152,6 +157,7 @@ impl Swarm {
         Self {
             scenario,
             design,
+            engines: Vec::new(),
             seeds,
             jobs,
             twice,
@@ -159,6 +165,12 @@ impl Swarm {
             first_traces: BTreeMap::new(),
             summary: Summary::default(),
         }
+    }
+
+    /// The same swarm, its nodes with these engines instead of the plans' own. An empty list changes nothing.
+    #[must_use]
+    pub fn with_engines(self, engines: &[EngineName]) -> Self {
+        Self { engines: engines.to_vec(), ..self }
     }
 
     /// What was found so far.
@@ -191,6 +203,8 @@ impl Swarm {
     fn start(&mut self, seed: u64) -> io::Result<()> {
         let mut plan = self.scenario.plan(seed);
         plan.design = self.design;
+        plan.set_engines(&self.engines)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.executor.start(seed, plan, RunOptions::default())
     }
 

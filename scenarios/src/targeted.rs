@@ -3,7 +3,7 @@
 //! Their nodes run mostly redb, which keeps its promises when the power fails: what is lost here was lost by the
 //! cluster, and a replica that waits for a peer's snapshot hides nothing.
 
-use crate::generate;
+use crate::generate::{self, CLIENTS, KEYS, small, stream};
 use crate::plan::{
     Action, CrashPlace, EngineChange, EngineName, Fault, NodePlan, PartitionShape, Plan, PlannedFault,
     PlannedOperation, Target, Upgrade,
@@ -12,11 +12,6 @@ use crate::scenario::Scenario;
 use engines::EngineId;
 use sim::entropy::{Entropy, Ratio};
 use sim::{Crash, OperationFilter};
-
-/// Clients of a run.
-const CLIENTS: u64 = 6;
-/// Distinct keys; few, so that operations meet.
-const KEYS: u64 = 24;
 
 /// The power of every node fails at the same moment, again and again, each time at the end of a burst of writes.
 /// The disks are slow, so that much is always between the write and its sync. The nodes come back in any order.
@@ -160,10 +155,6 @@ fn finish(mut plan: Plan, heal_at_ms: u64) -> Plan {
     plan
 }
 
-fn stream(seed: u64, part: &str) -> Entropy {
-    Entropy::stream(seed, &format!("plan: {part}"))
-}
-
 fn fault(plan: &mut Plan, at_ms: u64, fault: Fault) {
     plan.faults.push(PlannedFault { at_ms, fault });
 }
@@ -184,8 +175,4 @@ fn operations(plan: &mut Plan, entropy: &mut Entropy, span_ms: std::ops::Range<u
         };
         plan.operations.push(PlannedOperation { at_ms, client, action });
     }
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).expect("a small number")
 }

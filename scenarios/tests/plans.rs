@@ -61,6 +61,9 @@ fn an_error_in_the_text_has_a_place() {
     check_syntax("engine: \"", "engine: \"x", "known engines: sled");
     check_syntax("reads: \"read-index\"", "reads: \"loud\"", "its values are read-index, local");
     check_syntax("nodes: [", "nodes: {", "");
+    check_syntax("scenario: \"default\",", "scenario: \"default\"", "");
+    check_syntax("faults: [", "faults: [(at_ms: 5, fault: Meteor(target: Leader)),", "`Partition`");
+    check_syntax("policy: ", "policy: Chaotic", "`Fixed`");
 }
 
 #[test]
@@ -71,6 +74,8 @@ fn a_plan_that_cannot_be_run_names_the_field() {
     };
     assert_eq!(invalid("format: 1", "format: 7"), "format: this build reads format 1, not 7");
     assert_eq!(invalid("release: 2", "release: 3"), "nodes[0]: there is no release 3; releases are 1 and 2");
+    let pause = "faults: [(at_ms: 5, fault: Pause(target: Node(7), for_ms: 1)),";
+    assert_eq!(invalid("faults: [", pause), "faults[0]: there is no node 7; nodes are 1 to 3");
     assert!(
         invalid("heal_at_ms: 45000", "heal_at_ms: 45").starts_with("operations[0].at_ms: after heal_at_ms")
     );

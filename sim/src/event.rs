@@ -1,5 +1,6 @@
 //! Everything that happens on the machine, as one closed enumeration.
 
+use crate::disk::{Damage, Landing, SECTOR_BYTES};
 use std::fmt;
 
 /// One event of a run. Every event goes into the running hash; as text, one line each, into the trace file.
@@ -111,7 +112,7 @@ pub enum Event {
     },
     /// Links were cut or mended.
     Network {
-        /// The number of blocked directed links afterwards.
+        /// How many directed links the partitions in force block afterwards.
         blocked_links: u64,
     },
     /// Something that a layer above the machine says happened: a raft transition, a client's call or return.
@@ -134,6 +135,23 @@ pub enum DiskFault {
     Short(u64),
     /// A sync was acknowledged that the device did not honour.
     Lie,
+    /// The disk is full from here on.
+    Full,
+    /// The capacity grew by this many bytes.
+    Grown(u64),
+    /// The file system was mounted read-only.
+    ReadOnly,
+    /// A write goes on the medium where it should not.
+    Astray(Landing),
+    /// A sector was damaged.
+    Damage {
+        /// Its number in its file.
+        sector: u64,
+        /// What became of it.
+        damage: Damage,
+    },
+    /// A read gave an old version.
+    Stale,
 }
 
 /// Why an incarnation ended.
@@ -206,6 +224,16 @@ impl Event {
                     DiskFault::Error(code) => (1, u64::from(code.unsigned_abs())),
                     DiskFault::Short(bytes) => (2, bytes),
                     DiskFault::Lie => (3, 0),
+                    DiskFault::Full => (4, 0),
+                    DiskFault::Grown(bytes) => (5, bytes),
+                    DiskFault::ReadOnly => (6, 0),
+                    DiskFault::Astray(Landing::Lost) => (7, 0),
+                    DiskFault::Astray(Landing::Misdirected { to }) => (8, to),
+                    DiskFault::Damage { sector, damage: Damage::Unreadable } => (9, sector),
+                    DiskFault::Damage { sector, damage: Damage::Rot { bit } } => {
+                        (10, sector * SECTOR_BYTES * 8 + u64::from(bit))
+                    }
+                    DiskFault::Stale => (11, 0),
                 };
                 [5, pair(owner), operation, kind, value, 0, 0, 0]
             }

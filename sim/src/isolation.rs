@@ -6,6 +6,7 @@
 
 use crate::interpose::child::{self, Child, Limits, Status};
 use std::io::{self, Read};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// What a child may use.
@@ -30,6 +31,8 @@ pub enum End {
     Exited(i32),
     /// This signal ended it: an abort, a fault, or the kernel for want of memory.
     Signalled(i32),
+    /// It asked for more memory than [`crate::Options::memory_limit_bytes`] leaves it.
+    OutOfMemory,
     /// Its time was over: a thread span without a system call, or the work was too much.
     OutOfTime,
 }
@@ -183,6 +186,7 @@ impl<K> Running<K> {
             Status::Exited(child::EXIT_OUT_OF_TIME) => End::OutOfTime,
             Status::Signalled(libc::SIGXCPU) => End::OutOfTime,
             Status::Signalled(_) if self.killed => End::OutOfTime,
+            Status::Exited(child::EXIT_OUT_OF_MEMORY) => End::OutOfMemory,
             Status::Exited(code) => End::Exited(code),
             Status::Signalled(signal) => End::Signalled(signal),
         };
@@ -205,10 +209,32 @@ pub fn run_isolated(allowance: Allowance, work: impl FnOnce() -> Vec<u8>) -> io:
     }
 }
 
+/// The processor time of this process so far; that of its children is in their [`Ended`].
+pub fn own_processor_time() -> Duration {
+    child::own_processor_time()
+}
+
 /// Re-executes the program once with address-space randomisation off. Call it first in `main`.
+///
+/// Where the host forbids that (the default seccomp filters of containers do), the program goes on, and a line on
+/// standard error says, once, what then no longer holds: runs still repeat within this execution, whose children are
+/// forks of one process, but their traces may differ from those of another execution.
 ///
 /// # Errors
 /// Where the program could not be executed again.
 pub fn settle_addresses() -> io::Result<()> {
-    child::settle_addresses()
+    if !child::settle_addresses()? {
+        WARNING.call_once(warn_of_addresses);
+    }
+    Ok(())
+}
+
+static WARNING: Once = Once::new();
+
+#[expect(clippy::print_stderr, reason = "no caller may miss that its traces may not repeat")]
+fn warn_of_addresses() {
+    eprintln!(
+        "warning: the host does not let a process switch address-space randomisation off (personality(2)): traces \
+         repeat within this execution, but may differ from those of another one"
+    );
 }

@@ -56,5 +56,6 @@ mod trace;
 pub mod vfs;
 
 pub use event::{DiskFault, Event, StopCause};
+pub use interpose::{Frame, describe_frames};
 pub use machine::*;
 pub use trace::{Difference, TraceSummary, first_difference};

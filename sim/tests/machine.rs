@@ -1,15 +1,18 @@
 //! Stories of whole machines, each in a process of its own.
 #![allow(clippy::unwrap_used, reason = "what these functions unwrap fails the test that calls them")]
 
+use sim::disk::FaultOptions;
+use sim::entropy::Ratio;
 use sim::isolation::{Allowance, End, Ended, run_isolated};
 use sim::network::Inbound;
 use sim::{
     Abort, Completed, Crash, CrashPoint, Machine, NodeEventKind, NodeOptions, OperationFilter, Options,
-    Policy, Process, Received, Stop, StopCause,
+    PathFaults, Policy, Process, Received, Stop, StopCause,
 };
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -235,6 +238,138 @@ fn a_crash_falls_at_the_disk_operation_that_it_was_given() {
         format!("{} {} inside: {}", site.call, site.path, site.inside)
     });
     assert_eq!(said, "write lost inside: true");
+}
+
+/// Changes names in every way, and a size by a name.
+fn change_names(process: Process) -> Result<(), String> {
+    let at = |name: &str| process.root.join(name);
+    let change = || -> std::io::Result<()> {
+        std::fs::create_dir(at("d"))?;
+        File::create(at("d/a"))?.write_all(b"x")?;
+        std::fs::rename(at("d/a"), at("b"))?;
+        std::fs::hard_link(at("b"), at("c"))?;
+        std::fs::remove_file(at("c"))?;
+        std::fs::remove_dir(at("d"))?;
+        File::create(at("b")).map(drop)
+    };
+    change().map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_crash_falls_at_a_change_of_names_as_at_a_write() {
+    let calls: Vec<String> = (1..=9)
+        .map(|operation| {
+            let (said, _) = story(Options::new(1), async move |machine: Machine| {
+                let node = machine.add_node(NodeOptions::new("one", 1));
+                let (crash, filter) = (Crash::PowerFailure, OperationFilter::default());
+                machine.crash_at(node, CrashPoint { crash, operation, inside: false, filter });
+                machine.start(node, change_names);
+                next_stop(machine).await.site.map_or("none".to_string(), |site| site.call)
+            });
+            said
+        })
+        .collect();
+    assert_eq!(
+        calls,
+        ["mkdir", "create", "write", "rename", "link", "unlink", "rmdir", "truncate", "none"],
+        "each call that changes the disk is one operation"
+    );
+}
+
+#[test]
+fn a_change_of_names_fails_by_its_own_option_and_does_nothing() {
+    let (said, _) = story(Options::new(1), async |machine: Machine| {
+        let options = FaultOptions { path_error: Ratio::ONE, ..FaultOptions::default() };
+        let faults = vec![PathFaults { path_contains: "d".to_string(), options }];
+        let node = machine.add_node(NodeOptions { faults, ..NodeOptions::new("one", 1) });
+        machine.start(node, |process| {
+            let errors: std::collections::BTreeSet<_> = (0..20)
+                .map(|_| std::fs::create_dir(process.root.join("d")).unwrap_err().raw_os_error())
+                .collect();
+            std::fs::create_dir(process.root.join("e")).map_err(|error| error.to_string())?;
+            Err(format!("{errors:?}, left: {}", listing(&process.root).unwrap_err()))
+        });
+        let said = next_stop(machine).await.result.unwrap_err();
+        format!("{said}, counted: {}", machine.disk_faults(node)[0].path_errors)
+    });
+    assert_eq!(said, "{Some(5), Some(28)}, left: e, counted: 20");
+}
+
+/// What a power failure inside the second write of `length` bytes of ones over synced zeros leaves: 512 bytes a digit.
+fn torn(seed: u64, length: usize) -> String {
+    let (said, _) = story(Options::new(seed), async move |machine: Machine| {
+        let node = machine.add_node(NodeOptions::new("one", 1));
+        let (crash, filter) =
+            (Crash::PowerFailure, OperationFilter { writes_only: true, ..OperationFilter::default() });
+        machine.crash_at(node, CrashPoint { crash, operation: 2, inside: true, filter });
+        machine.start(node, move |process| {
+            let over = || -> std::io::Result<()> {
+                let mut file = File::create(process.root.join("file"))?;
+                file.write_all(&vec![0; length])?;
+                file.sync_all()?;
+                File::open(&process.root)?.sync_all()?;
+                file.write_all_at(&vec![1; length], 0)
+            };
+            over().map_err(|error| error.to_string())
+        });
+        next_stop(machine).await;
+        machine.start(node, |process| {
+            let bytes = std::fs::read(process.root.join("file")).map_err(|error| error.to_string())?;
+            Err(bytes.chunks(512).map(|sector| sector[0].to_string()).collect())
+        });
+        next_stop(machine).await.result.unwrap_err()
+    });
+    said
+}
+
+#[test]
+fn a_power_failure_inside_a_write_tears_that_write() {
+    for seed in 0..20 {
+        let left = torn(seed, 4096);
+        assert!(left.contains('0') && left.contains('1') && left.len() == 8, "seed {seed}: {left}");
+        let left = torn(seed, 512);
+        assert!(left == "0" || left == "1", "a sector is written whole or not at all, seed {seed}: {left}");
+    }
+}
+
+#[test]
+fn a_sync_covers_what_was_written_before_it_began() {
+    let left = |seed| {
+        let (said, _) = story(Options::new(seed), async move |machine: Machine| {
+            let options = FaultOptions { sync_latency_base_ns: 10_000_000, ..FaultOptions::default() };
+            let faults = vec![PathFaults { path_contains: "file".to_string(), options }];
+            let node = machine.add_node(NodeOptions { faults, ..NodeOptions::new("one", 1) });
+            machine.start(node, |process| {
+                let sync = || -> std::io::Result<()> {
+                    let file = File::create(process.root.join("file"))?;
+                    File::open(&process.root)?.sync_all()?;
+                    file.write_all_at(b"before ", 0)?;
+                    let other = file.try_clone()?;
+                    let writer = std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(1));
+                        other.write_all_at(b"meanwhile", 7)
+                    });
+                    file.sync_all()?;
+                    writer.join().unwrap()
+                };
+                sync().map_err(|error| error.to_string())?;
+                std::thread::sleep(Duration::from_secs(3600));
+                Ok(())
+            });
+            machine.sleep(Duration::from_secs(1)).await;
+            machine.crash(node, Crash::PowerFailure);
+            next_stop(machine).await;
+            machine.start(node, |process| {
+                Err(std::fs::read_to_string(process.root.join("file")).map_err(|error| error.to_string())?)
+            });
+            next_stop(machine).await.result.unwrap_err()
+        });
+        said
+    };
+    let seen: Vec<String> = (0..20).map(left).collect();
+    assert!(seen.iter().all(|left| left.starts_with("before ")), "{seen:?}");
+    assert!(seen.iter().any(|left| left == "before "), "what was written meanwhile may be lost: {seen:?}");
+    assert!(seen.iter().any(|left| left == "before meanwhile"), "or not: {seen:?}");
 }
 
 #[test]

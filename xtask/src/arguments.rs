@@ -1,13 +1,16 @@
 //! What the command line accepts.
 
 use clap::{Args, Parser, Subcommand};
+use scenarios::explorer::{CallNumber, FaultKind, Profile, State};
+use scenarios::plan::EngineName;
 use scenarios::scenario::Scenario;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Brownout: storage engines and replicated stores on a machine that exists only in memory.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", version, about, max_term_width = 100)]
+// Without `bin_name` help would name the file that the process executed last, which is `exe`.
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -19,7 +22,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  cargo xtask sim --seed 42\n  cargo xtask sim --seed 7 --scenario power \
                             --trace power-7.txt\n  cargo xtask sim --seed 7 --write-plan p.ron && cargo xtask sim \
-                            --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local"
+                            --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local\n  cargo xtask sim --seed 3 --engines lsm-tree,redb,lsm-tree"
     )]
     Sim(SimArguments),
     /// Run many seeds, one process each, and sum up.
@@ -40,12 +43,20 @@ pub(crate) enum Command {
         after_help = "Examples:\n  cargo xtask zoo\n  cargo xtask zoo --only reads=local --only digest --json"
     )]
     Zoo(ZooArguments),
+    /// Explore what one engine loses in a crash: no cluster, every boundary between two changes of the disk.
+    #[command(
+        after_help = "Examples:\n  cargo xtask crash --engine fjall\n  cargo xtask crash --engine redb --profile \
+                            ext4-ordered --ops 500 --exhaustive\n  cargo xtask crash --engine sled --state 24/13\n  cargo \
+                            xtask crash --engine sled --state 24/13 --emit-test lost.rs\n  cargo xtask crash --engine \
+                            fjall --fault eio --fault fsync-error"
+    )]
+    Crash(CrashArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SimArguments {
     /// Generate the plan from this seed.
-    #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
+    #[arg(long, conflicts_with = "plan")]
     pub(crate) seed: Option<u64>,
     /// Run the plan in this file.
     #[arg(long, value_name = "FILE")]
@@ -53,6 +64,9 @@ pub(crate) struct SimArguments {
     /// The scenario that makes the plan.
     #[arg(long, default_value = "default", conflicts_with = "plan")]
     pub(crate) scenario: Scenario,
+    /// The engines of the nodes, in their order, instead of the plan's; where there are more nodes, from the first again.
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
+    pub(crate) engines: Vec<EngineName>,
     /// Change a choice of the protocol; `--design list` says which there are. May be repeated.
     #[arg(long, value_name = "FIELD=VALUE")]
     pub(crate) design: Vec<String>,
@@ -90,7 +104,10 @@ pub(crate) struct SwarmArguments {
     /// The scenario that makes the plans.
     #[arg(long, default_value = "default")]
     pub(crate) scenario: Scenario,
-    /// Change a choice of the protocol. May be repeated.
+    /// The engines of the nodes, in their order, instead of the plans'; where there are more nodes, from the first again.
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
+    pub(crate) engines: Vec<EngineName>,
+    /// Change a choice of the protocol; `cargo xtask sim --design list` says which there are. May be repeated.
     #[arg(long, value_name = "FIELD=VALUE")]
     pub(crate) design: Vec<String>,
     /// Run each seed twice, and compare the traces.
@@ -163,6 +180,47 @@ pub(crate) struct ZooArguments {
     #[arg(long, default_value_t = 0)]
     pub(crate) jobs: usize,
     /// Print each design's outcome as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrashArguments {
+    /// The engine; `--engine list` says which there are, with their versions and what they promise.
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: String,
+    /// What a crash may take: process-kill, ext4-ordered, posix or lying.
+    #[arg(long, default_value_t = Profile::Posix)]
+    pub(crate) profile: Profile,
+    /// How many steps the workload has.
+    #[arg(long, value_name = "STEPS", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ops: u32,
+    /// Decides the workload and the samples.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Try every subset of what is pending, wherever that can be done.
+    #[arg(long, conflicts_with = "sample")]
+    pub(crate) exhaustive: bool,
+    /// Random subsets at each boundary, beyond those that are always tried.
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    pub(crate) sample: u32,
+    /// How many processes at the same time; 0 is one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jobs: usize,
+    /// Open this one state, as a report names it, and say what is wrong with it.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<State>,
+    /// Write a Rust test that shows the state without this project; with no --state, the first one found.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) emit_test: Option<PathBuf>,
+    /// Instead of crashing, let each call of the disk fail in turn: eio, enospc, fsync-error or short-write. May be
+    /// repeated.
+    #[arg(long, value_name = "FAULT", conflicts_with_all = ["state", "emit_test", "exhaustive"])]
+    pub(crate) fault: Vec<FaultKind>,
+    /// Let only this call fail, as a report names it: 17 is the 17th that changes the disk, r17 the 17th read.
+    #[arg(long, value_name = "CALL", requires = "fault")]
+    pub(crate) at: Option<CallNumber>,
+    /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -2,9 +2,9 @@
 
 use crate::arguments::CorpusArguments;
 use crate::failure::{Failure, HELD, VIOLATED};
-use crate::render;
 use crate::sim_command::set_design;
-use scenarios::corpus::{self, CollectError, DIRECTORY, Wanted};
+use crate::{output, render};
+use scenarios::corpus::{self, CollectError, DIRECTORY, Outcome, Wanted};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,21 +22,35 @@ pub(crate) fn run(arguments: &CorpusArguments) -> Result<ExitCode, Failure> {
 
 fn rerun(arguments: &CorpusArguments, directory: &Path) -> Result<ExitCode, Failure> {
     let entries = corpus::load(directory, &arguments.names).map_err(Failure::usage)?;
+    let explorations = corpus::load_explorations(directory, &arguments.names).map_err(Failure::usage)?;
+    if entries.is_empty() && explorations.is_empty() {
+        let names = match arguments.names.join(" or ") {
+            none if none.is_empty() => none,
+            names => format!(" named {names}"),
+        };
+        return Err(Failure::usage(format!("{}: there is no entry{names}", directory.display())));
+    }
     let mut outcomes = Vec::new();
-    corpus::rerun(&entries, arguments.jobs, |outcome| {
+    let mut take = |outcome: Outcome| {
         if arguments.json {
-            println!("{}", serde_json::to_string(&outcome).expect("an outcome is JSON"));
+            output::print_json(&outcome)?;
         } else {
-            print!("{}", render::corpus_entry(&outcome));
+            output::print(&render::corpus_entry(&outcome))?;
         }
         outcomes.push(outcome);
-    })
-    .map_err(Failure::incomplete)?;
+        Ok::<(), Failure>(())
+    };
+    corpus::rerun(&entries, arguments.jobs, &mut take)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = if arguments.jobs == 0 { cores } else { arguments.jobs };
+    for exploration in &explorations {
+        take(exploration.rerun(jobs))?;
+    }
     // Some entries alone need not reach everything.
     let is_whole = arguments.names.is_empty() && arguments.directory.is_none();
     let unreached = if is_whole { corpus::unreached(&outcomes) } else { BTreeSet::new() };
     if !arguments.json {
-        print!("{}", render::corpus(&outcomes, &unreached));
+        output::print(&render::corpus(&outcomes, &unreached))?;
     }
     let good = unreached.is_empty() && outcomes.iter().all(|outcome| outcome.differences.is_empty());
     Ok(ExitCode::from(if good { HELD } else { VIOLATED }))
@@ -73,6 +87,11 @@ fn add(arguments: &CorpusArguments, words: &str, directory: &Path) -> Result<Exi
         return Err(Failure::usage(format!("the entry would be {bytes} bytes, more than {BYTES_MAX}")));
     }
     let path = corpus::store(directory, words, &entry).map_err(Failure::usage)?;
-    println!("{}: {} with seed {}, {bytes} bytes", path.display(), entry.verdict, entry.plan.seed);
+    output::print(&format!(
+        "{}: {} with seed {}, {bytes} bytes\n",
+        path.display(),
+        entry.verdict,
+        entry.plan.seed
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

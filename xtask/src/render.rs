@@ -105,9 +105,11 @@ fn findings(report: &Report) -> String {
         *counts.entry(format!("{}{blame}", finding.engine)).or_insert(0) += 1;
     }
     let parts: Vec<_> = counts.iter().map(|(engine, count)| format!("{count} by {engine}")).collect();
-    let unavailable =
-        if report.beyond_budget { "; of a majority at once, so liveness was waived" } else { "" };
-    format!("broken promises survived: {}{unavailable}", parts.join(", "))
+    let parts = parts.join(", ");
+    match report.liveness_waived {
+        None => format!("broken promises survived: {parts}"),
+        Some(waiver) => format!("broken promises: {parts}; liveness waived: {}", waiver.reason()),
+    }
 }
 
 fn verdict(text: &mut String, report: &Report, rerun: &str) {
@@ -115,7 +117,7 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
         Verdict::Held => line!(
             text,
             "  checks       linearizable · durable · replicas equal · routing · raft · {}      trace {:016x}",
-            if report.beyond_budget { "live (waived)" } else { "live" },
+            if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
             report.trace
         ),
         Verdict::Incomplete { why } => {
@@ -228,12 +230,8 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
     for (kind, (seeds, first)) in &summary.findings {
         line!(text, "  engine       {seeds} seeds, first {first}: {kind}");
     }
-    if summary.beyond_budget > 0 {
-        line!(
-            text,
-            "  engine       {} seeds with broken promises of a majority at once (liveness waived)",
-            summary.beyond_budget
-        );
+    for (waiver, seeds) in &summary.liveness_waived {
+        line!(text, "  engine       {seeds} seeds with liveness waived: {}", waiver.reason());
     }
     for (milestone, seeds) in &summary.milestones {
         line!(text, "  milestone    {seeds:>6} seeds: {milestone}");
@@ -327,7 +325,7 @@ pub(crate) fn corpus(outcomes: &[CorpusOutcome], unreached: &BTreeSet<Milestone>
     }
     line!(
         text,
-        "{} entries, each run twice: {} as expected, {different} differ; {processor_s:.1} CPU s",
+        "{} entries, runs done twice: {} as expected, {different} differ; {processor_s:.1} CPU s",
         outcomes.len(),
         outcomes.len() - different
     );

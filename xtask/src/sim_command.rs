@@ -2,8 +2,8 @@
 
 use crate::arguments::SimArguments;
 use crate::failure::Failure;
-use crate::render;
-use scenarios::plan::Plan;
+use crate::{output, render};
+use scenarios::plan::{EngineName, Plan};
 use scenarios::{Execution, RunOptions, execute};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -13,14 +13,16 @@ use std::time::Instant;
 
 pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
     if arguments.design.iter().any(|choice| choice == "list") {
-        println!("{}", render::designs());
+        output::print(&render::designs())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut plan = match &arguments.plan {
-        Some(file) => read_plan(file)?,
-        None => arguments.scenario.plan(arguments.seed.expect("clap asks for a seed or a plan")),
+    let mut plan = match (&arguments.plan, arguments.seed) {
+        (Some(file), _) => read_plan(file)?,
+        (None, Some(seed)) => arguments.scenario.plan(seed),
+        (None, None) => return Err(Failure::usage("--seed or --plan says what to run")),
     };
     set_design(&mut plan, &arguments.design)?;
+    plan.set_engines(&arguments.engines).map_err(Failure::usage)?;
     if let Some(file) = &arguments.write_plan {
         write_plan(file, &plan)?;
     }
@@ -30,10 +32,11 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let execution = run_once(&plan, arguments.trace.as_deref(), arguments.hermetic)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&execution).expect("a report is JSON"));
+        let json = serde_json::to_string_pretty(&execution).expect("a report is JSON");
+        output::print(&format!("{json}\n"))?;
     } else {
         let rerun = rerun_line(arguments);
-        print!("{}", render::execution(&execution, started.elapsed(), &rerun, arguments.verbose));
+        output::print(&render::execution(&execution, started.elapsed(), &rerun, arguments.verbose))?;
     }
     Ok(ExitCode::from(render::exit_code(&execution.report.verdict)))
 }
@@ -57,10 +60,9 @@ pub(crate) fn set_design(plan: &mut Plan, choices: &[String]) -> Result<(), Fail
 
 fn write_plan(file: &Path, plan: &Plan) -> Result<(), Failure> {
     if file == Path::new("-") {
-        print!("{}", plan.to_text());
-        return Ok(());
+        return output::print(&plan.to_text());
     }
-    std::fs::write(file, plan.to_text())
+    std::fs::write(file, output::as_typed(&plan.to_text()))
         .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", file.display())))
 }
 
@@ -94,12 +96,12 @@ fn run_twice(plan: &Plan, arguments: &SimArguments) -> Result<ExitCode, Failure>
         sim::first_difference(open(&files[0])?, open(&files[1])?).map_err(Failure::incomplete)?;
     match difference {
         None => {
-            println!("equal: two traces of {:016x}", hashes[0]);
+            output::print(&format!("equal: two traces of {:016x}\n", hashes[0]))?;
             Ok(ExitCode::SUCCESS)
         }
         Some(difference) => {
-            print!("{}", render::difference(&difference));
-            println!("traces: {} {}", files[0].display(), files[1].display());
+            let traces = format!("traces: {} {}\n", files[0].display(), files[1].display());
+            output::print(&(render::difference(&difference) + &traces))?;
             Ok(ExitCode::from(crate::failure::VIOLATED))
         }
     }
@@ -115,5 +117,14 @@ fn rerun_line(arguments: &SimArguments) -> String {
     for choice in &arguments.design {
         line += &format!(" --design {choice}");
     }
-    line + " --trace trace.txt"
+    line + &engines_option(&arguments.engines) + " --trace trace.txt"
+}
+
+/// `--engines` as it was given; nothing where it was not.
+pub(crate) fn engines_option(engines: &[EngineName]) -> String {
+    if engines.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = engines.iter().map(EngineName::to_string).collect();
+    format!(" --engines {}", names.join(","))
 }

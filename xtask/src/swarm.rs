@@ -2,8 +2,8 @@
 
 use crate::arguments::SwarmArguments;
 use crate::failure::{Failure, HELD, INCOMPLETE, VIOLATED};
-use crate::render;
-use crate::sim_command::set_design;
+use crate::sim_command::{engines_option, set_design};
+use crate::{output, render};
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::report::Verdict;
 use scenarios::swarm::{Seeds, Summary, Swarm};
@@ -16,6 +16,7 @@ const SHOWN: usize = 3;
 pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
     let mut sample = arguments.scenario.plan(0);
     set_design(&mut sample, &arguments.design)?;
+    sample.set_engines(&arguments.engines).map_err(Failure::usage)?;
     let first = arguments.seeds.as_ref().map_or(1, |seeds| *seeds.start());
     let seeds = match (&arguments.seeds, arguments.minutes) {
         (_, Some(minutes)) => Seeds::until(first, Duration::from_secs(minutes * 60)),
@@ -24,16 +25,18 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
     };
     let bar = progress(seeds.total(), arguments.json);
     let started = Instant::now();
-    let mut swarm = Swarm::new(arguments.scenario, sample.design, seeds, arguments.jobs, arguments.twice);
+    let mut swarm = Swarm::new(arguments.scenario, sample.design, seeds, arguments.jobs, arguments.twice)
+        .with_engines(&arguments.engines);
     let mut shown = 0;
     while let Some(execution) = swarm.next().map_err(Failure::incomplete)? {
         bar.inc(1);
         if arguments.json {
-            println!("{}", serde_json::to_string(&execution).expect("a report is JSON"));
+            output::print_json(&execution)?;
         } else if execution.report.verdict != Verdict::Held && shown < SHOWN {
             shown += 1;
             let rerun = rerun_line(arguments, execution.report.seed);
-            bar.suspend(|| print!("{}", render::execution(&execution, Duration::ZERO, &rerun, false)));
+            let text = render::execution(&execution, Duration::ZERO, &rerun, false);
+            bar.suspend(|| output::print(&text))?;
         }
         if arguments.stop_after > 0 && swarm.summary().violated.len() >= arguments.stop_after {
             break;
@@ -42,9 +45,9 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
     bar.finish_and_clear();
     let summary = swarm.summary();
     if arguments.json {
-        println!("{}", serde_json::to_string(summary).expect("a summary is JSON"));
+        output::print_json(summary)?;
     } else {
-        print!("{}", render::summary(summary, started.elapsed()));
+        output::print(&render::summary(summary, started.elapsed()))?;
     }
     Ok(ExitCode::from(exit_code(summary)))
 }
@@ -74,5 +77,9 @@ fn progress(count: Option<u64>, quiet: bool) -> ProgressBar {
 
 fn rerun_line(arguments: &SwarmArguments, seed: u64) -> String {
     let designs: String = arguments.design.iter().map(|choice| format!(" --design {choice}")).collect();
-    format!("cargo xtask sim --scenario {} --seed {seed}{designs} --trace trace.txt", arguments.scenario)
+    let engines = engines_option(&arguments.engines);
+    format!(
+        "cargo xtask sim --scenario {} --seed {seed}{designs}{engines} --trace trace.txt",
+        arguments.scenario
+    )
 }

@@ -2,7 +2,7 @@
 
 use crate::arguments::ZooArguments;
 use crate::failure::{Failure, HELD, VIOLATED};
-use crate::render;
+use crate::{output, render};
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::zoo::{self, Outcome};
 use std::process::ExitCode;
@@ -19,14 +19,14 @@ pub(crate) fn run(arguments: &ZooArguments) -> Result<ExitCode, Failure> {
         bar.set_message(entry.choice());
         let outcome = zoo::hunt(entry, arguments.jobs).map_err(Failure::incomplete)?;
         if arguments.json {
-            println!("{}", serde_json::to_string(&outcome).expect("an outcome is JSON"));
+            output::print_json(&outcome)?;
         }
         outcomes.push(outcome);
         bar.inc(1);
     }
     bar.finish_and_clear();
     if !arguments.json {
-        print!("{}", render::zoo(&outcomes));
+        output::print(&render::zoo(&outcomes))?;
     }
     let good = outcomes.iter().all(Outcome::is_good);
     Ok(ExitCode::from(if good { HELD } else { VIOLATED }))

@@ -27,7 +27,7 @@ fn check(arguments: &[&str], expected: &[&str]) {
 }
 
 /// Writes a plan of seed 1 with `from` replaced by `to`, and expects that `sim --plan` refuses it with `expected`
-/// after the file's name.
+/// after the file's name. What there is to refuse in a plan is tested in `scenarios/tests/plans.rs`.
 fn check_plan(from: &str, to: &str, expected: &str) {
     let directory = tempfile::tempdir().expect("there is room for a temporary directory");
     let file = directory.path().join("plan.ron");
@@ -70,41 +70,19 @@ fn seeds_that_are_none_are_refused() {
     check(&["swarm", "--seeds", "9"], &["a range of seeds looks like 1..500"]);
     check(&["swarm", "--seeds", "one..3"], &["`one` is no seed"]);
     check(&["sim", "--seed", "-1"], &["-1"]);
-    check(&["sim"], &["--seed"]);
+    check(&["sim"], &["--seed or --plan says what to run"]);
     check(&["swarm"], &["--seeds"]);
 }
 
 #[test]
 fn a_plan_with_an_error_is_refused_with_line_and_column() {
-    check_plan("heal_at_ms", "heal_at", "line ");
     check_plan("seed: 1,", "seed: one,", "line 5, column 10: ");
     check_plan("scenario: \"calm\",", "scenario: \"calm\"", "line 5, column 5: ");
-    check_plan("faults: [", "faults: [(at_ms: 5, fault: Meteor(target: Leader)),", "line ");
     check_plan(
         "faults: [",
         "faults: [(at_ms: 5, fault: Pause(target: Node(7), for_ms: 1)),",
         "faults[0]: there is no node 7",
     );
-    check_plan("policy: Random", "policy: Chaotic", "line ");
-    check_plan("(engine: \"", "(engine: \"pebble-", "line ");
-}
-
-#[test]
-fn an_unknown_fault_engine_or_policy_in_a_plan_is_named_with_those_that_exist() {
-    let message = |from: &str, to: &str| {
-        let directory = tempfile::tempdir().expect("there is room for a temporary directory");
-        let file = directory.path().join("plan.ron");
-        xtask(&["sim", "--seed", "1", "--scenario", "calm", "--write-plan", path(&file)]);
-        let plan = std::fs::read_to_string(&file).expect("the plan was written");
-        std::fs::write(&file, plan.replacen(from, to, 1)).expect("the plan can be written");
-        text(&xtask(&["sim", "--plan", path(&file)]).stderr)
-    };
-    let fault = message("faults: [", "faults: [(at_ms: 5, fault: Meteor(target: Leader)),");
-    assert!(fault.contains("`Meteor`") && fault.contains("`Partition`"), "{fault}");
-    let engine = message("(engine: \"", "(engine: \"pebble-");
-    assert!(engine.contains("unknown engine") && engine.contains("fjall"), "{engine}");
-    let policy = message("policy: Random", "policy: Chaotic");
-    assert!(policy.contains("`Chaotic`") && policy.contains("`Fixed`"), "{policy}");
 }
 
 #[test]
@@ -135,7 +113,7 @@ fn a_corpus_entry_that_cannot_be_read_is_named_with_line_and_column() {
     assert_eq!(added.status.code(), Some(HELD), "{}", text(&added.stderr));
     let rerun = xtask(&["corpus", "--directory", path(directory.path())]);
     assert_eq!(rerun.status.code(), Some(HELD), "{}", text(&rerun.stdout));
-    assert!(text(&rerun.stdout).contains("1 entries, each run twice: 1 as expected, 0 differ"));
+    assert!(text(&rerun.stdout).contains("1 entries, runs done twice: 1 as expected, 0 differ"));
 
     let file = directory.path().join("01-calm.ron");
     let entry = std::fs::read_to_string(&file).expect("the entry was written");
@@ -167,4 +145,41 @@ fn corpus_arguments_that_cannot_be_meant_so_are_refused() {
     check(&["corpus", "--directory", "/nowhere"], &["error: /nowhere: cannot be read: No such file"]);
     check(&["corpus", "there-is-no-such-entry"], &["there is no entry named there-is-no-such-entry"]);
     check(&["corpus", "--add", "Ünlikely", "--about", "Why.", "--seed", "1"], &["a name is made of a to z"]);
+}
+
+#[test]
+fn nodes_get_engines_that_there_are() {
+    check(
+        &["sim", "--seed", "1", "--engines", "redb,rocksdb"],
+        &["unknown engine \"rocksdb\"; known engines: sled, "],
+    );
+    let no_guest = "error: nodes[1]: misuse: this program has no engine guest (0xf0); it has sled, fjall, ";
+    check(&["sim", "--seed", "1", "--engines", "redb,guest"], &[no_guest]);
+    check(&["swarm", "--seeds", "1..2", "--engines", "redb,guest"], &[no_guest]);
+    check(
+        &["sim", "--seed", "1", "--scenario", "rolling-upgrade", "--engines", "redb"],
+        &["error: nodes[0]: release 1 knows only sled, not redb"],
+    );
+}
+
+#[test]
+fn a_crash_exploration_of_what_there_is_not_is_refused() {
+    check(
+        &["crash", "--engine", "rocksdb"],
+        &["unknown engine `rocksdb`; known are sled, fjall, redb, lsm-tree, mem"],
+    );
+    check(
+        &["crash", "--engine", "mem", "--profile", "zfs"],
+        &["unknown profile `zfs`; known are process-kill, "],
+    );
+    check(&["crash", "--engine", "mem", "--fault", "zap"], &["unknown fault `zap`; known are eio, enospc, "]);
+    check(&["crash", "--engine", "mem", "--ops", "0"], &["0 is not in 1.."]);
+    let mem = ["crash", "--engine", "mem", "--ops", "5"];
+    let with = |more: &[&'static str]| [&mem[..], more].concat();
+    check(&with(&["--state", "12"]), &["`12` is no crash state: `12` has no `/`. A state looks like 137/"]);
+    check(&with(&["--state", "999/"]), &["there is no change 999: the disk was changed"]);
+    check(&with(&["--state", "3/77"]), &["operation 77 cannot be lost after change 3: what can be is"]);
+    check(&with(&["--state", "3~4096/"]), &["change 4 is no write to fall inside of"]);
+    check(&with(&["--fault", "eio", "--at", "r99999"]), &["call r99999: the engine makes no such call"]);
+    check(&with(&["--emit-test", "/nonexistent/lost.rs"]), &["/nonexistent/lost.rs cannot be written"]);
 }

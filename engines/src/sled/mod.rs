@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The file that sled keeps its log in and locks.
-const LOG_FILE: &str = "db";
+pub(crate) const LOG_FILE: &str = "db";
 
 /// sled's words for a lock that is taken; it gives no error kind of its own.
 const LOCK_REFUSAL: &str = "could not acquire lock on";
@@ -157,7 +157,7 @@ fn switch_readers(config: &sled::Config, dir: &Path) -> Result<()> {
     durable::wait_until_unlocked(&dir.join(LOG_FILE), EngineId::Sled)
 }
 
-fn open_patiently(config: &sled::Config, dir: &Path) -> Result<Db> {
+pub(crate) fn open_patiently(config: &sled::Config, dir: &Path) -> Result<Db> {
     for _ in 1..LOCK_ATTEMPTS {
         match config.open() {
             Err(sled::Error::Io(error)) if is_lock_refusal(&error) => thread::sleep(LOCK_PAUSE),
@@ -176,7 +176,7 @@ fn is_lock_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Other && error.to_string().starts_with(LOCK_REFUSAL)
 }
 
-fn translate(error: sled::Error) -> EngineError {
+pub(crate) fn translate(error: sled::Error) -> EngineError {
     match error {
         sled::Error::Io(source) => EngineError::engine_io(EngineId::Sled, source),
         corruption @ sled::Error::Corruption { .. } => {

@@ -39,33 +39,39 @@ pub enum CorpusProblem {
     /// The text is not an entry.
     #[error(transparent)]
     Entry(#[from] PlanError),
-    /// The directory has no entry, or none of these names.
-    #[error("there is no entry{}", if names.is_empty() { String::new() } else { format!(" named {}", names.join(" or ")) })]
-    None {
-        /// The names asked for.
-        names: Vec<String>,
-    },
 }
 
 /// The entries in `directory` whose names contain one of `names`, or all where there are none, in order.
 ///
 /// # Errors
-/// The first entry that cannot be read. No entry at all is an error, too.
+/// The first entry that cannot be read.
 pub fn load(directory: &Path, names: &[String]) -> Result<Vec<Named>, CorpusError> {
-    let failed = |path: &Path, problem| CorpusError { path: path.to_path_buf(), problem };
-    let mut entries = Vec::new();
-    for (name, path) in files(directory).map_err(|error| failed(directory, error.into()))? {
-        if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
-            continue;
+    let parse = |(name, path, text): (String, PathBuf, String)| {
+        let entry = Entry::parse(&text).map_err(|error| CorpusError { path, problem: error.into() })?;
+        Ok(Named { name, entry })
+    };
+    texts(directory, names)?.into_iter().map(parse).collect()
+}
+
+/// The names, paths and texts of the files in `directory` whose names contain one of `names`, or of all where there
+/// are none, in order.
+///
+/// # Errors
+/// The first that cannot be read.
+pub(super) fn texts(
+    directory: &Path,
+    names: &[String],
+) -> Result<Vec<(String, PathBuf, String)>, CorpusError> {
+    let failed =
+        |path: &Path, error: io::Error| CorpusError { path: path.to_path_buf(), problem: error.into() };
+    let mut texts = Vec::new();
+    for (name, path) in files(directory).map_err(|error| failed(directory, error))? {
+        if names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str())) {
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+            texts.push((name, path, text));
         }
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error.into()))?;
-        let entry = Entry::parse(&text).map_err(|error| failed(&path, error.into()))?;
-        entries.push(Named { name, entry });
     }
-    if entries.is_empty() {
-        return Err(failed(directory, CorpusProblem::None { names: names.to_vec() }));
-    }
-    Ok(entries)
+    Ok(texts)
 }
 
 /// The names and paths of the entries in `directory`, in order.

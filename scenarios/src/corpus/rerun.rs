@@ -20,19 +20,23 @@ pub struct Outcome {
     pub expected: String,
     /// What is not as it must be; empty where all is.
     pub differences: Vec<String>,
-    /// The hash of the trace.
-    pub trace: u64,
+    /// The hash of the trace; an exploration has many.
+    pub trace: Option<u64>,
     /// Milestones that were reached.
     pub milestones: BTreeSet<Milestone>,
-    /// Processor seconds of both runs.
+    /// Processor seconds: of both runs, or of an exploration.
     pub processor_s: f64,
 }
 
 /// Runs each entry twice, `jobs` at a time (0: one for each core); `take` gets the outcomes in order.
 ///
 /// # Errors
-/// Where the host has no process or descriptor left.
-pub fn rerun(entries: &[Named], jobs: usize, mut take: impl FnMut(Outcome)) -> io::Result<()> {
+/// Where the host has no process or descriptor left, and what `take` fails with: then the rest is given up.
+pub fn rerun<E: From<io::Error>>(
+    entries: &[Named],
+    jobs: usize,
+    mut take: impl FnMut(Outcome) -> Result<(), E>,
+) -> Result<(), E> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = if jobs == 0 { cores } else { jobs };
     let mut executor = Executor::default();
@@ -56,7 +60,7 @@ pub fn rerun(entries: &[Named], jobs: usize, mut take: impl FnMut(Outcome)) -> i
             }
         }
         while let Some(outcome) = done.remove(&taken) {
-            take(outcome);
+            take(outcome)?;
             taken += 1;
         }
     }
@@ -74,7 +78,7 @@ fn compare(named: &Named, first: &Execution, second: &Execution) -> Outcome {
         about: named.entry.about.clone(),
         expected: named.entry.verdict.to_string(),
         differences,
-        trace,
+        trace: Some(trace),
         milestones: first.report.milestones.clone(),
         processor_s: first.processor_s + second.processor_s,
     }

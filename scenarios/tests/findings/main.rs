@@ -7,7 +7,9 @@
 #[path = "../alone/mod.rs"]
 mod alone;
 mod fjall_findings;
+mod fjall_keyspace_numbers;
 mod on_the_host;
 mod redb_findings;
 mod rig;
+mod sled_blobs;
 mod sled_findings;

@@ -3,10 +3,11 @@
 //! A run is deterministic, so the operations of a first run, in which everything pending is lost, can be lost
 //! one by one in later runs: what remains is the smallest loss that does harm.
 
-use sim::disk::{CrashChoices, Fate, Keep, PendingOperation, Sectors, Tear, TornSize};
+use sim::disk::{CrashChoices, Fate, Keep, PendingOperation, Profile, Sectors, Tear, TornSize};
 use sim::isolation::{Allowance, End, run_isolated};
 use sim::{
-    Crash, CrashPoint, Machine, NodeEventKind, NodeOptions, OperationFilter, Options, PathFaults, Stop,
+    Crash, CrashPoint, FaultPoint, Machine, NodeEventKind, NodeOptions, OperationFilter, Options, PathFaults,
+    Stop,
 };
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -35,6 +36,10 @@ pub(crate) struct Story {
     pub(crate) ends_at: Option<CrashPoint>,
     /// What is wrong with the disk, in both lives.
     pub(crate) faults: Vec<PathFaults>,
+    /// What a power failure may take.
+    pub(crate) profile: Profile,
+    /// The one call of the second life that goes wrong.
+    pub(crate) check_fault: Option<FaultPoint>,
 }
 
 /// What the power failure takes of what is pending.
@@ -82,7 +87,8 @@ pub(crate) fn words(culprits: &[Culprit]) -> BTreeSet<String> {
 impl Story {
     /// A power failure after everything was flushed.
     pub(crate) fn new(fill: Fill, check: fn(&Path) -> Result<(), String>) -> Self {
-        Self { fill, check, ends_at: None, faults: Vec::new() }
+        let (faults, profile) = (Vec::new(), Profile::Posix);
+        Self { fill, check, ends_at: None, faults, profile, check_fault: None }
     }
 
     /// The process is killed before its `operation`th disk operation on a path that contains `path`. Nothing
@@ -143,7 +149,8 @@ impl Story {
 
     async fn both_lives(&self, machine: Machine, losing: &Losing) -> Outcome {
         let faults = self.faults.clone();
-        let node = machine.add_node(NodeOptions { faults, ..NodeOptions::new("node", 1) });
+        let node =
+            machine.add_node(NodeOptions { faults, profile: self.profile, ..NodeOptions::new("node", 1) });
         let (fill, check) = (self.fill, self.check);
         machine.choose_losses(node, Chosen(losing.clone()));
         machine.crash_at(node, self.ends_at.clone().unwrap_or_else(after_the_flush));
@@ -160,6 +167,9 @@ impl Story {
         if end.site.is_none() {
             let verdict = Err(format!("the first life ended by itself: {:?}", end.result));
             return Outcome { losses: Vec::new(), verdict };
+        }
+        if let Some(point) = self.check_fault {
+            machine.fault_at(node, point);
         }
         machine.start(node, move |process| check(&process.root.join(STORE)));
         let verdict = next_stop(machine).await.result;
@@ -209,7 +219,7 @@ impl CrashChoices for Chosen {
                 let (offset, length) = operation.range().expect("a write has a range");
                 let count = Sectors::touched(offset, length);
                 let sectors = Sectors::from_fn(count, |survivor| survivor != *sector);
-                Keep::Torn(Tear { sectors, size: TornSize::Kept })
+                Keep::Torn(Tear::sectors(sectors, TornSize::Kept))
             }
             Losing::These(_) | Losing::Sector { .. } => Keep::Whole,
         }

@@ -24,8 +24,15 @@ pub trait CrashChoices {
         let _ = pending;
     }
 
+    /// Called before [`CrashChoices::begin`] where the next power failure falls in the middle of a pending write:
+    /// the one with this sequence number. Choices made for a purpose of their own may treat it as any other.
+    fn power_fails_inside(&mut self, write: u64) {
+        let _ = write;
+    }
+
     /// Decides over `operation`. Called in order, and only for those operations over which the profile leaves
-    /// a choice: what needs a lost operation is lost without asking. Only a write may be [`Keep::Torn`].
+    /// a choice: what needs a lost operation is lost without asking. Only a write may be [`Keep::Torn`]. Where only
+    /// a part of a write needs a lost operation, that part is lost, whatever the answer.
     fn decide(&mut self, operation: &PendingOperation) -> Keep;
 }
 
@@ -45,10 +52,15 @@ pub struct RandomChoices {
     per_file: BTreeMap<InodeNumber, Mode>,
     /// How often a surviving write of this power failure is torn.
     tearing: Ratio,
-    tears_last: bool,
-    /// The number of the last pending operation, where that is to be torn.
-    torn_last: Option<u64>,
+    /// How often a torn write is torn at a byte.
+    byte_tears: Ratio,
+    /// The number of the write in whose middle the next power failure falls.
+    interrupted: Option<u64>,
+    /// The same, of the power failure that is being decided.
+    torn: Option<u64>,
 }
+
+const TORN_SIZES: [TornSize; 3] = [TornSize::Kept, TornSize::Lost, TornSize::FollowsData];
 
 #[derive(Clone, Copy, Debug)]
 enum Mode {
@@ -76,16 +88,17 @@ impl RandomChoices {
             mode: Mode::LoseAll,
             per_file: BTreeMap::new(),
             tearing: Ratio::ZERO,
-            tears_last: false,
-            torn_last: None,
+            byte_tears: Ratio::ZERO,
+            interrupted: None,
+            torn: None,
         }
     }
 
-    /// The same, but the last pending operation is torn if it is a write: for a power failure in its middle.
+    /// The same choices, with this share of the torn writes torn at any byte and not between two sectors. Zero, as
+    /// it is without this call: none. A profile that tears by larger units rounds them ([`Tear::cut_at`]).
     #[must_use]
-    pub const fn with_torn_last(mut self) -> Self {
-        self.tears_last = true;
-        self
+    pub fn with_byte_tears(self, share: Ratio) -> Self {
+        Self { byte_tears: share, ..self }
     }
 
     /// The stream, to go on with for the next power failure.
@@ -127,6 +140,11 @@ impl RandomChoices {
     fn tear(&mut self, operation: &PendingOperation) -> Keep {
         let Change::Write(payload) = &operation.change else { return Keep::Whole };
         let count = Sectors::touched(payload.offset(), payload.length());
+        if payload.length() > 1 && self.entropy.chance(self.byte_tears) {
+            let cut_at = self.entropy.between(1, payload.length() - 1);
+            let size = *self.entropy.choose(&TORN_SIZES);
+            return Keep::Torn(Tear::at_byte(payload.offset(), payload.length(), cut_at, size));
+        }
         let sectors = match self.entropy.below(4) {
             0 | 1 => Sectors::prefix(count, self.entropy.below(count + 1)),
             2 => {
@@ -138,17 +156,34 @@ impl RandomChoices {
                 Sectors::from_fn(count, |_| self.entropy.chance(ratio))
             }
         };
-        let size = *self.entropy.choose(&[TornSize::Kept, TornSize::Lost, TornSize::FollowsData]);
-        Keep::Torn(Tear { sectors, size })
+        let size = *self.entropy.choose(&TORN_SIZES);
+        Keep::Torn(Tear::sectors(sectors, size))
+    }
+
+    /// Tears the write in whose middle the power failed: of several sectors some survive and some do not. A single
+    /// sector is written whole or not at all, unless it is torn at a byte.
+    fn tear_inside(&mut self, operation: &PendingOperation) -> Keep {
+        let mut keep = self.tear(operation);
+        if let Keep::Torn(Tear { sectors, cut_at: None, .. }) = &mut keep {
+            let count = sectors.count();
+            if count > 1 && matches!(sectors.survivors(), survivors if survivors == 0 || survivors == count) {
+                *sectors = Sectors::prefix(count, self.entropy.between(1, count - 1));
+            }
+        }
+        keep
     }
 }
 
 impl CrashChoices for RandomChoices {
+    fn power_fails_inside(&mut self, write: u64) {
+        self.interrupted = Some(write);
+    }
+
     fn begin(&mut self, pending: &[&PendingOperation]) {
+        self.torn = self.interrupted.take();
         let (Some(first), Some(last)) = (pending.first(), pending.last()) else { return };
         self.tearing = *self.entropy.choose(&[Ratio::ZERO, Ratio::percent(10), Ratio::percent(50)]);
         self.mode = self.draw_mode(first.sequence, last.sequence, true);
-        self.torn_last = self.tears_last.then_some(last.sequence);
         self.per_file.clear();
         if matches!(self.mode, Mode::PerFile) {
             let mut ranges: BTreeMap<InodeNumber, (u64, u64)> = BTreeMap::new();
@@ -163,8 +198,8 @@ impl CrashChoices for RandomChoices {
     }
 
     fn decide(&mut self, operation: &PendingOperation) -> Keep {
-        if self.torn_last == Some(operation.sequence) {
-            return self.tear(operation);
+        if self.torn == Some(operation.sequence) {
+            return self.tear_inside(operation);
         }
         let mode = match self.mode {
             Mode::PerFile => *self.per_file.get(&operation.inode).expect("every file got a mode"),
@@ -177,7 +212,7 @@ impl CrashChoices for RandomChoices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Disk, InodeNumber, Profile, Stamp, crash_image};
+    use crate::disk::{Disk, Fate, InodeNumber, Profile, SECTOR_BYTES, Stamp, crash_image};
 
     /// A disk with two files of ten pending writes each.
     fn busy_disk() -> Disk {
@@ -196,7 +231,8 @@ mod tests {
     fn random_choices_reach_the_extremes_and_what_lies_between() {
         let disk = busy_disk();
         let mut choices = RandomChoices::new(Entropy::stream(1, "crash"));
-        let reports: Vec<_> = (0..300).map(|_| crash_image(&disk, Profile::Posix, &mut choices).1).collect();
+        let reports: Vec<_> =
+            (0..300).map(|_| crash_image(&disk, Profile::Posix, 0, &mut choices).1).collect();
         let share = |holds: fn(&crate::disk::CrashReport) -> bool| {
             100 * reports.iter().filter(|report| holds(report)).count() / reports.len()
         };
@@ -211,14 +247,37 @@ mod tests {
     fn a_power_failure_in_the_middle_of_a_write_tears_that_write() {
         let disk = busy_disk();
         let last = disk.sequence();
-        let mut choices = RandomChoices::new(Entropy::stream(1, "crash")).with_torn_last();
-        let mut torn = 0;
+        let mut choices = RandomChoices::new(Entropy::stream(1, "crash"));
+        let fate_of_last = |choices: &mut RandomChoices| {
+            let (_, report) = crash_image(&disk, Profile::Posix, 0, choices);
+            report.losses.iter().find(|loss| loss.sequence == last).map(|loss| loss.fate)
+        };
         for _ in 0..100 {
-            let (_, report) = crash_image(&disk, Profile::Posix, &mut choices);
-            let fate = report.losses.iter().find(|loss| loss.sequence == last).map(|loss| loss.fate);
-            torn += usize::from(matches!(fate, Some(crate::disk::Fate::Torn { .. })));
-            assert!(!matches!(fate, Some(crate::disk::Fate::Dropped)));
+            choices.power_fails_inside(last);
+            match fate_of_last(&mut choices) {
+                Some(Fate::Torn { survivors, sectors }) => assert!((1..sectors).contains(&survivors)),
+                fate => panic!("the write has the fate {fate:?}"),
+            }
         }
-        assert!(torn >= 80, "{torn} of 100");
+        let dropped = (0..100).filter(|_| fate_of_last(&mut choices) == Some(Fate::Dropped)).count();
+        assert!(dropped >= 20, "the next power failure is as any other: {dropped} of 100");
+    }
+
+    #[test]
+    fn writes_are_torn_at_bytes_where_that_is_asked_for() {
+        let disk = busy_disk();
+        let sizes_within_sectors = |mut choices: RandomChoices| {
+            let mut count = 0;
+            for _ in 0..200 {
+                choices.power_fails_inside(disk.sequence());
+                let (image, _) = crash_image(&disk, Profile::Posix, 0, &mut choices);
+                let files = image.entries(InodeNumber::ROOT).map(|(_, file)| image.size(file));
+                count += files.filter(|size| size % SECTOR_BYTES != 0 && size % 2000 != 0).count();
+            }
+            count
+        };
+        let choices = RandomChoices::new(Entropy::stream(1, "crash"));
+        assert_eq!(sizes_within_sectors(choices.clone()), 0);
+        assert!(sizes_within_sectors(choices.with_byte_tears(Ratio::percent(50))) >= 5);
     }
 }

@@ -1,7 +1,9 @@
 //! The bytes of a file: sparse, copied page by page only when they change.
 
+use super::damage::{Damage, Damages};
 use super::sectors::{SECTOR_BYTES, Tear, TornSize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of one page, the unit of allocation.
@@ -90,6 +92,8 @@ pub(super) struct Content {
     size: u64,
     pages: u64,
     chunks: BTreeMap<u64, Arc<Chunk>>,
+    /// What is wrong with the bytes, which are kept as they were written.
+    damages: Option<Box<Damages>>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +112,38 @@ impl Content {
         self.pages
     }
 
-    /// Copies bytes from `offset` on into `buffer`; returns how many, fewer only where the file ends.
+    /// What is wrong with the bytes, if anything is.
+    pub(super) fn damages(&self) -> Option<&Damages> {
+        self.damages.as_deref()
+    }
+
+    /// Damages a sector.
+    pub(super) fn add_damage(&mut self, sector: u64, damage: Damage) {
+        self.damages.get_or_insert_default().add(sector, damage);
+    }
+
+    /// What was wrong with these bytes is not any more.
+    fn mend(&mut self, bytes: Range<u64>) {
+        if let Some(damages) = &mut self.damages {
+            damages.forget(bytes);
+            if damages.is_empty() {
+                self.damages = None;
+            }
+        }
+    }
+
+    /// Copies bytes from `offset` on into `buffer`, as a device gives them that damaged some; returns how many, fewer
+    /// only where the file ends.
+    pub(super) fn read_damaged(&self, offset: u64, buffer: &mut [u8]) -> usize {
+        let count = self.read(offset, buffer);
+        if let Some(damages) = &self.damages {
+            damages.apply(offset, &mut buffer[..count]);
+        }
+        count
+    }
+
+    /// Copies bytes from `offset` on into `buffer`, as they were written; returns how many, fewer only where the file
+    /// ends.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let available = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = buffer.len().min(available);
@@ -138,17 +173,18 @@ impl Content {
     /// Writes what `tear` left of `payload`.
     pub(super) fn write_torn(&mut self, payload: &Payload, tear: &Tear) {
         let first = payload.offset / SECTOR_BYTES;
+        let end = tear.cut_at.map_or(payload.end(), |cut_at| payload.offset + cut_at.min(payload.length));
         let survived = tear.sectors.last_survivor().map_or(0, |last| (first + last + 1) * SECTOR_BYTES);
         let size = match tear.size {
             TornSize::Kept => self.size.max(payload.end()),
             TornSize::Lost => self.size,
-            TornSize::FollowsData => self.size.max(survived.min(payload.end())),
+            TornSize::FollowsData => self.size.max(survived.min(end)),
         };
         for (run, run_end) in tear.sectors.runs() {
             self.put_between(
                 payload,
                 (first + run) * SECTOR_BYTES,
-                ((first + run_end) * SECTOR_BYTES).min(size),
+                ((first + run_end) * SECTOR_BYTES).min(end).min(size),
             );
         }
         self.size = size;
@@ -215,6 +251,15 @@ impl Content {
         (page * PAGE_BYTES).max(offset).min(self.size)
     }
 
+    /// The pages that hold anything but zeros, each with its number, ascending.
+    pub(super) fn data_pages(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let held = self.chunks.iter().flat_map(|(chunk, held)| {
+            let first = chunk * CHUNK as u64;
+            (first..).zip(&held.pages).filter_map(|(page, piece)| Some((page, &**piece.as_ref()?)))
+        });
+        held.filter(|(_, bytes)| *bytes != ZEROS)
+    }
+
     /// How many pages a write of `length` bytes at `offset` would have to allocate.
     pub(super) fn pages_missing(&self, offset: u64, length: u64) -> u64 {
         let range = offset / PAGE_BYTES..(offset + length).div_ceil(PAGE_BYTES);
@@ -252,6 +297,7 @@ impl Content {
     /// Stores a piece that lies within one page: shared where it is the whole page, copied where it is not.
     fn put(&mut self, offset: u64, piece: &Piece) {
         if piece.len() == PAGE {
+            self.mend(offset..offset + PAGE_BYTES);
             let fresh = self.slot(offset / PAGE_BYTES).replace(piece.clone()).is_none();
             self.pages += u64::from(fresh);
         } else {
@@ -260,6 +306,7 @@ impl Content {
     }
 
     fn copy_within_page(&mut self, offset: u64, bytes: &[u8]) {
+        self.mend(offset..offset + bytes.len() as u64);
         let slot = self.slot(offset / PAGE_BYTES);
         let fresh = slot.is_none();
         let page = Arc::make_mut(slot.get_or_insert_with(|| Piece::from(&ZEROS[..])));
@@ -291,6 +338,7 @@ impl Content {
         if first >= end {
             return;
         }
+        self.mend(first * PAGE_BYTES..end.saturating_mul(PAGE_BYTES));
         let ((first_chunk, _), (last_chunk, _)) = (split(first), split(end - 1));
         let mut removed = 0;
         let mut empty = Vec::new();
@@ -404,7 +452,7 @@ mod tests {
             Step::Torn(at, bytes, mask) => {
                 let count = Sectors::touched(*at, bytes.len() as u64);
                 let sectors = Sectors::from_fn(count, |sector| mask >> (sector % 64) & 1 == 1);
-                content.write_torn(&Payload::new(*at, bytes), &Tear { sectors, size: TornSize::Kept });
+                content.write_torn(&Payload::new(*at, bytes), &Tear::sectors(sectors, TornSize::Kept));
             }
         }
     }
@@ -434,7 +482,7 @@ mod tests {
         let payload = Payload::new(0, &[7; 1536]);
         let torn = |sectors: Sectors, size| {
             let mut content = Content::default();
-            content.write_torn(&payload, &Tear { sectors, size });
+            content.write_torn(&payload, &Tear::sectors(sectors, size));
             bytes_of(&content)
         };
         assert_eq!(torn(Sectors::none(3), TornSize::Kept), [0; 1536]);

@@ -15,6 +15,7 @@
 
 use super::Disk;
 use super::inode::{Attributes, Body, DirectoryBody, FileBody, FileType, Inode, InodeNumber};
+use super::journal::Primitive;
 use super::operation::{Binding, Bindings, Change, EntryChange, EntryKind, Name, PendingOperation, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ impl Disk {
         let body = Body::File(FileBody::default());
         let file = self.add_inode(Inode::new(body, Attributes::new(permissions, stamp.now_ns)));
         self.bind(EntryKind::Create, directory, name, Some(file), stamp);
+        let change = || Primitive::CreateFile { directory, name: name.into(), permissions, made: file };
+        self.journal.note(change);
         file
     }
 
@@ -69,6 +72,7 @@ impl Disk {
         assert_eq!(self.file_type(file), FileType::File, "directories have one name");
         self.bind(EntryKind::Link, directory, name, Some(file), stamp);
         self.inode_mut(file).attributes.changed_ns = stamp.now_ns;
+        self.journal.note(|| Primitive::Link { file, directory, name: name.into() });
     }
 
     /// Removes the name `name` of a file. The file lives on while it has other names or is open.
@@ -77,6 +81,7 @@ impl Disk {
         assert_eq!(self.file_type(file), FileType::File, "a directory is not unlinked but removed");
         self.inode_mut(file).attributes.changed_ns = stamp.now_ns;
         self.bind(EntryKind::Unlink, directory, name, None, stamp);
+        self.journal.note(|| Primitive::Unlink { directory, name: name.into() });
     }
 
     /// Makes a directory called `name`, which must be free.
@@ -90,6 +95,7 @@ impl Disk {
         let body = Body::Directory(DirectoryBody::new(directory, self.sequence + 1));
         let made = self.add_inode(Inode::new(body, Attributes::new(permissions, stamp.now_ns)));
         self.bind(EntryKind::MakeDirectory, directory, name, Some(made), stamp);
+        self.journal.note(|| Primitive::MakeDirectory { directory, name: name.into(), permissions, made });
         made
     }
 
@@ -98,6 +104,7 @@ impl Disk {
         let removed = self.entry(directory, name).expect("a directory to be removed exists");
         assert!(self.is_empty(removed), "only an empty directory is removed");
         self.bind(EntryKind::RemoveDirectory, directory, name, None, stamp);
+        self.journal.note(|| Primitive::RemoveDirectory { directory, name: name.into() });
     }
 
     /// Renames `from`, an existing entry, to `to`, replacing what is there: a file by a file, or an empty
@@ -108,6 +115,8 @@ impl Disk {
         let moved_type = self.file_type(moved);
         let mut needs = BTreeSet::new();
         if let Some(replaced) = self.entry(to.0, to.1) {
+            // The blocks of what replaces a file are allocated before it does: `auto_da_alloc` of ext4.
+            self.note_allocation(moved, self.sequence);
             assert_ne!(replaced, moved, "renaming a file to another name of itself is no operation");
             assert_eq!(
                 moved_type,
@@ -135,6 +144,44 @@ impl Disk {
             Binding { directory: to.0, name: to.1.into(), target: Some(moved) },
         ]);
         self.change_entries(EntryKind::Rename, bindings, needs, stamp);
+        let change = || Primitive::Rename { from: (from.0, from.1.into()), to: (to.0, to.1.into()) };
+        self.journal.note(change);
+    }
+
+    /// Exchanges two existing entries, atomically (rename(2), `RENAME_EXCHANGE`). The caller has made sure that neither
+    /// directory moves below itself and that the two names do not refer to the same file.
+    pub fn exchange(&mut self, one: (InodeNumber, &[u8]), other: (InodeNumber, &[u8]), stamp: Stamp) {
+        let first = self.entry(one.0, one.1).expect("what is exchanged exists");
+        let second = self.entry(other.0, other.1).expect("what is exchanged exists");
+        assert_ne!(first, second, "exchanging two names of a file is no operation");
+        let mut needs = BTreeSet::new();
+        if one.0 != other.0 {
+            for directory in [one.0, other.0] {
+                needs.extend(self.ancestors(directory).map(|ancestor| self.directory(ancestor).birth));
+            }
+            for (moved, to) in [(first, other.0), (second, one.0)] {
+                if self.file_type(moved) == FileType::Directory {
+                    assert!(!self.is_ancestor(moved, to), "a directory cannot move below itself");
+                    needs.insert(self.last_directory_move);
+                    self.directory_mut(moved).parent = to;
+                }
+            }
+            let moves_directory =
+                [first, second].iter().any(|&moved| self.file_type(moved) == FileType::Directory);
+            if moves_directory {
+                self.last_directory_move = self.sequence + 1;
+            }
+        }
+        for moved in [first, second] {
+            self.inode_mut(moved).attributes.changed_ns = stamp.now_ns;
+        }
+        let bindings = Bindings::Two([
+            Binding { directory: one.0, name: one.1.into(), target: Some(second) },
+            Binding { directory: other.0, name: other.1.into(), target: Some(first) },
+        ]);
+        self.change_entries(EntryKind::Rename, bindings, needs, stamp);
+        let change = || Primitive::Exchange { one: (one.0, one.1.into()), other: (other.0, other.1.into()) };
+        self.journal.note(change);
     }
 
     /// `directory` and those above it, up to the root.

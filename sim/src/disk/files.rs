@@ -1,8 +1,9 @@
 //! Data and attributes of files.
 
 use super::Disk;
-use super::content::{PAGE_BYTES, Payload};
+use super::content::{Content, PAGE_BYTES, Payload};
 use super::inode::{Attributes, Body, FileType, InodeNumber};
+use super::journal::Primitive;
 use super::operation::{Change, PendingOperation, Stamp};
 use super::sectors::{SECTOR_BYTES, Sectors};
 
@@ -65,7 +66,7 @@ impl Disk {
 
     /// Copies bytes of a file from `offset` on into `buffer`; returns how many, fewer only where it ends.
     pub fn read(&self, file: InodeNumber, offset: u64, buffer: &mut [u8]) -> usize {
-        self.file(file).content.read(offset, buffer)
+        self.file(file).content.read_damaged(offset, buffer)
     }
 
     /// The first offset from `offset` on that holds data, below the size (`SEEK_DATA`).
@@ -108,7 +109,12 @@ impl Disk {
 
     /// Writes `bytes`, at least one, at `offset` of a file. One operation, which a power failure may tear.
     pub fn write(&mut self, file: InodeNumber, offset: u64, bytes: &[u8], stamp: Stamp) {
+        if let Some(landing) = self.take_landing() {
+            self.write_astray(file, offset, bytes, landing, stamp);
+            return;
+        }
         self.change_content(file, Change::Write(Payload::new(offset, bytes)), stamp);
+        self.journal.note(|| Primitive::Write { file, offset, bytes: bytes.into() });
     }
 
     /// Writes only the `surviving` sectors of `bytes` at `offset` of a file, each run of them an operation:
@@ -142,17 +148,21 @@ impl Disk {
         let from = self.size(file);
         if from != size {
             self.change_content(file, Change::Resize { from, to: size }, stamp);
+            self.inode_mut(file).emptied |= size == 0;
+            self.journal.note(|| Primitive::Resize { file, size });
         }
     }
 
     /// Reserves pages for `length` bytes at `offset`; the file grows to hold them unless `keep_size`.
     pub fn allocate(&mut self, file: InodeNumber, offset: u64, length: u64, keep_size: bool, stamp: Stamp) {
         self.change_content(file, Change::Allocate { offset, length, keep_size }, stamp);
+        self.journal.note(|| Primitive::Allocate { file, offset, length, keep_size });
     }
 
     /// Makes `length` bytes at `offset` a hole. The size stays.
     pub fn punch(&mut self, file: InodeNumber, offset: u64, length: u64, stamp: Stamp) {
         self.change_content(file, Change::Punch { offset, length }, stamp);
+        self.journal.note(|| Primitive::Punch { file, offset, length });
     }
 
     /// How many pages `length` bytes at `offset` lack.
@@ -167,14 +177,26 @@ impl Disk {
         node.attributes = Attributes { changed_ns: stamp.now_ns, ..attributes };
         let change = Change::SetAttributes(node.attributes);
         node.pending.push(PendingOperation { sequence, inode, stamp, change, promised_by: None });
+        self.journal.note(|| Primitive::SetAttributes { inode, attributes });
     }
 
     fn change_content(&mut self, file: InodeNumber, change: Change, stamp: Stamp) {
+        self.change_content_with(file, change.clone(), stamp, |content| change.apply(content));
+    }
+
+    /// As `work` changes what reads see, and as `change` what the medium will hold.
+    pub(super) fn change_content_with(
+        &mut self,
+        file: InodeNumber,
+        change: Change,
+        stamp: Stamp,
+        work: impl FnOnce(&mut Content),
+    ) {
         let sequence = self.next_sequence();
         let node = self.inode_mut(file);
         let Body::File(body) = &mut node.body else { panic!("inode {file} is a directory, not a file") };
         let before = body.content.pages();
-        change.apply(&mut body.content);
+        work(&mut body.content);
         let after = body.content.pages();
         (node.attributes.modified_ns, node.attributes.changed_ns) = (stamp.now_ns, stamp.now_ns);
         node.pending.push(PendingOperation { sequence, inode: file, stamp, change, promised_by: None });

@@ -2,10 +2,12 @@
 
 use super::choices::{CrashChoices, Keep};
 use super::inode::{Body, DirectoryBody, FileBody, Inode, InodeNumber};
+use super::journal::Journal;
 use super::operation::{Change, PendingOperation};
+use super::ordered::Ordered;
 use super::profile::Profile;
 use super::report::{CrashReport, Fate, Loss};
-use super::sectors::{Sectors, Tear, TornSize};
+use super::sectors::{Sectors, Tear};
 use super::tree::View;
 use super::{Disk, Promised};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +15,19 @@ use std::sync::Arc;
 
 /// The disk that the next incarnation finds after a crash of `disk` under `profile`, and what was lost.
 ///
+/// `now_ns` is the virtual time of the crash, in nanoseconds: some profiles write by themselves what is old enough.
+/// What a profile says has certainly survived is kept without asking `choices`.
+///
 /// After a power failure the new disk is settled: what survived is durable. After a process kill it is as
 /// before, with nothing open: what was pending is still pending. Files and directories without a name that
 /// can be reached from the root are gone. `disk` itself is not changed, and the cost is that of its files and
 /// pending operations, not of its bytes.
-pub fn crash_image(disk: &Disk, profile: Profile, choices: &mut dyn CrashChoices) -> (Disk, CrashReport) {
+pub fn crash_image(
+    disk: &Disk,
+    profile: Profile,
+    now_ns: u64,
+    choices: &mut dyn CrashChoices,
+) -> (Disk, CrashReport) {
     let mut report = CrashReport {
         profile,
         kept: 0,
@@ -32,8 +42,37 @@ pub fn crash_image(disk: &Disk, profile: Profile, choices: &mut dyn CrashChoices
         report.kept = disk.pending_count();
         return (process_kill(disk), report);
     }
-    let image = power_failure(disk, profile, choices, &mut report);
+    let (image, losses) = power_failure(disk, profile, now_ns, choices);
+    report.torn = losses.iter().filter(|(_, fate)| matches!(fate, Fate::Torn { .. })).count();
+    report.dropped = losses.len() - report.torn;
+    report.kept = disk.pending_count() - losses.len();
+    describe_losses(disk, &image, &losses, &mut report);
     (image, report)
+}
+
+/// The disk of [`crash_image`] alone, for whoever makes many and describes none: telling what was lost costs more
+/// than losing it.
+pub fn crash_disk(disk: &Disk, profile: Profile, now_ns: u64, choices: &mut dyn CrashChoices) -> Disk {
+    match profile.rules().page_cache_survives {
+        true => process_kill(disk),
+        false => power_failure(disk, profile, now_ns, choices).0,
+    }
+}
+
+/// The pending operations of `disk` over which a crash under `profile` at the virtual time `now_ns` leaves a choice
+/// as long as nothing is lost, in order. What depends on one of them may be lost with it.
+pub fn choosable(disk: &Disk, profile: Profile, now_ns: u64) -> Vec<&PendingOperation> {
+    let rules = profile.rules();
+    if rules.page_cache_survives {
+        return Vec::new();
+    }
+    let ordered = rules.journalling.map(|journalling| Ordered::new(disk, &journalling, now_ns));
+    let mut pending = disk.pending();
+    pending.retain(|operation| match &ordered {
+        Some(ordered) => !ordered.has_survived(operation),
+        None => operation.promised_by.is_none() || rules.device_cache_is_lost,
+    });
+    pending
 }
 
 fn process_kill(disk: &Disk) -> Disk {
@@ -41,53 +80,57 @@ fn process_kill(disk: &Disk) -> Disk {
     let open: Vec<_> =
         disk.inodes.iter().filter(|(_, node)| node.open > 0).map(|(&inode, _)| inode).collect();
     for inode in open {
+        image.note_close(inode);
         image.inode_mut(inode).open = 0;
         image.release_unreferenced(inode);
     }
     image
 }
 
-fn power_failure(
-    disk: &Disk,
+/// What a power failure leaves, and what it takes.
+fn power_failure<'a>(
+    disk: &'a Disk,
     profile: Profile,
+    now_ns: u64,
     choices: &mut dyn CrashChoices,
-    report: &mut CrashReport,
-) -> Disk {
+) -> (Disk, Vec<(&'a PendingOperation, Fate)>) {
+    let journalling = profile.rules().journalling;
+    let mut ordered = journalling.map(|journalling| Ordered::new(disk, &journalling, now_ns));
     let pending = disk.pending();
     choices.begin(&pending);
     let mut image = disk.medium();
     let mut dropped = BTreeSet::new();
     let mut losses = Vec::new();
     for operation in pending {
-        match decide(operation, profile, choices, &dropped) {
-            Verdict::Kept => {
-                image.carry_out(operation);
-                report.kept += 1;
-            }
+        let verdict = match &mut ordered {
+            Some(ordered) => ordered.decide(operation, &image, choices),
+            None => decide(operation, profile, choices, &dropped),
+        };
+        match verdict {
+            Verdict::Kept => image.carry_out(operation),
             Verdict::Torn(tear) => {
                 let fate = Fate::Torn { survivors: tear.sectors.survivors(), sectors: tear.sectors.count() };
                 image.carry_out_torn(operation, &tear);
                 losses.push((operation, fate));
-                report.torn += 1;
             }
             Verdict::Lost(fate) => {
                 dropped.insert(operation.sequence);
                 losses.push((operation, fate));
-                report.dropped += 1;
             }
         }
     }
     image.settle();
-    describe_losses(disk, &image, &losses, report);
-    image
+    (image, losses)
 }
 
-enum Verdict {
+/// What becomes of one pending operation.
+pub(super) enum Verdict {
     Kept,
     Torn(Tear),
     Lost(Fate),
 }
 
+/// Decides where what is pending survives in any order.
 fn decide(
     operation: &PendingOperation,
     profile: Profile,
@@ -108,7 +151,7 @@ fn decide(
         Keep::Drop => Verdict::Lost(Fate::Dropped),
         Keep::Torn(tear) => {
             assert!(rules.writes_tear, "no write tears under {profile}");
-            let whole = tear.sectors.survivors() == tear.sectors.count() && tear.size != TornSize::Lost;
+            let whole = operation.range().is_some_and(|(_, length)| tear.is_whole(length));
             if whole { Verdict::Kept } else { Verdict::Torn(tear) }
         }
     }
@@ -121,6 +164,9 @@ impl Disk {
             inodes: self.inodes.iter().map(|(&inode, node)| (inode, on_medium(node))).collect(),
             entry_operations: BTreeMap::new(),
             promised: Promised { last: self.promised.last, ..Promised::default() },
+            commits: self.commits.settled(),
+            media: self.media.settled(),
+            journal: Journal::default(),
             ..*self
         }
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 /// A step of a history. Numbers choose among what exists; a step that is not possible is passed over.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Create { directory: usize, name: u8 },
     MakeDirectory { directory: usize, name: u8 },
     Remove { directory: usize, name: u8 },
@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn history() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn history() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..60)
 }
 
@@ -58,15 +58,15 @@ struct Promises {
     safe: BTreeSet<InodeNumber>,
 }
 
-struct History {
-    disk: Disk,
+pub(super) struct History {
+    pub(super) disk: Disk,
     promises: Promises,
     time_ns: u64,
 }
 
 impl History {
     /// Runs `steps`. Syncs fail only if `syncs_fail`; else those that would are honest.
-    fn run(steps: &[Step], syncs_fail: bool) -> Self {
+    pub(super) fn run(steps: &[Step], syncs_fail: bool) -> Self {
         let mut history = Self { disk: Disk::new(), promises: Promises::default(), time_ns: 0 };
         for step in steps {
             history.time_ns += 1;
@@ -225,7 +225,7 @@ impl History {
     }
 
     /// Panics where `image` breaks a promise.
-    fn check(&self, image: &Disk, report: &CrashReport) {
+    pub(super) fn check(&self, image: &Disk, report: &CrashReport) {
         image.check_invariants();
         assert_eq!(image.pending_count(), 0, "an image of a power failure is settled");
         assert_eq!(image.tree(View::Volatile), image.tree(View::Durable));
@@ -261,11 +261,11 @@ fn drop_all(_: &PendingOperation) -> Keep {
     Keep::Drop
 }
 
-fn random(seed: u64) -> RandomChoices {
+pub(super) fn random(seed: u64) -> RandomChoices {
     RandomChoices::new(Entropy::stream(seed, "crash"))
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -275,16 +275,19 @@ proptest! {
     #[test]
     fn an_image_that_keeps_everything_is_what_reads_saw(steps in history()) {
         let history = History::run(&steps, false);
-        let (image, report) = crash_image(&history.disk, Profile::Lying, &mut keep_all);
-        history.check(&image, &report);
-        prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
-        prop_assert_eq!((report.dropped, report.torn, report.inodes_lost), (0, 0, 0));
+        for profile in [Profile::Ext4Ordered, Profile::Lying] {
+            let (image, report) = crash_image(&history.disk, profile, 0, &mut keep_all);
+            history.check(&image, &report);
+            prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
+            prop_assert_eq!((report.dropped, report.torn, report.inodes_lost), (0, 0, 0));
+            prop_assert_eq!(image.fingerprint(), history.disk.fingerprint());
+        }
     }
 
     #[test]
     fn an_image_that_keeps_nothing_is_what_the_medium_held(steps in history()) {
         let history = History::run(&steps, true);
-        let (image, report) = crash_image(&history.disk, Profile::Lying, &mut drop_all);
+        let (image, report) = crash_image(&history.disk, Profile::Lying, 0, &mut drop_all);
         history.check(&image, &report);
         prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Durable));
         prop_assert_eq!((report.kept, report.torn), (0, 0));
@@ -294,7 +297,7 @@ proptest! {
     fn whatever_is_lost_no_promise_is_broken(steps in history(), seed in any::<u64>()) {
         let history = History::run(&steps, true);
         for seed in (0..8).map(|nth| seed.wrapping_add(nth)) {
-            let (image, report) = crash_image(&history.disk, Profile::Lying, &mut random(seed));
+            let (image, report) = crash_image(&history.disk, Profile::Lying, 0, &mut random(seed));
             history.check(&image, &report);
         }
     }
@@ -303,12 +306,24 @@ proptest! {
     fn an_image_is_a_function_of_its_choices(steps in history(), seed in any::<u64>()) {
         let history = History::run(&steps, false);
         let before = history.disk.tree(View::Volatile);
-        let first = crash_image(&history.disk, Profile::Lying, &mut random(seed));
-        let second = crash_image(&history.disk, Profile::Lying, &mut random(seed));
+        let first = crash_image(&history.disk, Profile::Lying, 0, &mut random(seed));
+        let second = crash_image(&history.disk, Profile::Lying, 0, &mut random(seed));
         prop_assert_eq!(first.1, second.1);
         prop_assert_eq!(first.0.tree(View::Durable), second.0.tree(View::Durable));
         prop_assert_eq!(history.disk.tree(View::Volatile), before);
         history.disk.check_invariants();
+    }
+
+    #[test]
+    fn what_was_synced_survives_in_every_profile(steps in history(), seed in any::<u64>()) {
+        let mut history = History::run(&steps, false);
+        history.step(&Step::SyncEverything, false);
+        for profile in Profile::ALL {
+            let (image, _) = crash_image(&history.disk, profile, 0, &mut random(seed));
+            prop_assert_eq!(image.tree(View::Volatile), history.disk.tree(View::Volatile));
+            prop_assert_eq!(image.fingerprint(), history.disk.fingerprint());
+            prop_assert!(choosable(&history.disk, profile, 0).is_empty());
+        }
     }
 
     /// Where the profile knows no lies, a sync that lied is as good as an honest one.
@@ -319,9 +334,11 @@ proptest! {
         for inode in all {
             history.disk.sync(inode, SyncScope::All, SyncFate::Lying);
         }
-        let (image, report) = crash_image(&history.disk, Profile::Posix, &mut random(seed));
-        history.check(&image, &report);
-        prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
+        for profile in [Profile::Posix, Profile::Ext4Ordered] {
+            let (image, report) = crash_image(&history.disk, profile, 0, &mut random(seed));
+            history.check(&image, &report);
+            prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
+        }
     }
 
     #[test]
@@ -332,7 +349,7 @@ proptest! {
             history.disk.sync(inode, SyncScope::All, SyncFate::Lying);
         }
         history.disk.sync(InodeNumber::ROOT, SyncScope::All, SyncFate::Honest);
-        let (image, report) = crash_image(&history.disk, Profile::Lying, &mut random(seed));
+        let (image, report) = crash_image(&history.disk, Profile::Lying, 0, &mut random(seed));
         history.check(&image, &report);
         prop_assert_eq!(report.lying_syncs, 0);
         prop_assert_eq!(image.tree(View::Durable), history.disk.tree(View::Volatile));
@@ -341,13 +358,13 @@ proptest! {
     #[test]
     fn a_killed_process_loses_nothing_and_nothing_is_safer(steps in history(), seed in any::<u64>()) {
         let history = History::run(&steps, true);
-        let (killed, report) = crash_image(&history.disk, Profile::ProcessKill, &mut drop_all);
+        let (killed, report) = crash_image(&history.disk, Profile::ProcessKill, 0, &mut drop_all);
         killed.check_invariants();
         prop_assert_eq!(killed.tree(View::Volatile), history.disk.tree(View::Volatile));
         prop_assert_eq!(killed.tree(View::Durable), history.disk.tree(View::Durable));
         prop_assert_eq!(report.dropped, 0);
-        let at_once = crash_image(&history.disk, Profile::Lying, &mut random(seed)).0;
-        let later = crash_image(&killed, Profile::Lying, &mut random(seed)).0;
+        let at_once = crash_image(&history.disk, Profile::Lying, 0, &mut random(seed)).0;
+        let later = crash_image(&killed, Profile::Lying, 0, &mut random(seed)).0;
         prop_assert_eq!(at_once.tree(View::Durable), later.tree(View::Durable));
     }
 
@@ -355,14 +372,14 @@ proptest! {
     #[test]
     fn images_of_images_keep_their_promises(first in history(), second in history(), seed in any::<u64>()) {
         let before = History::run(&first, false);
-        let (disk, _) = crash_image(&before.disk, Profile::Lying, &mut random(seed));
+        let (disk, _) = crash_image(&before.disk, Profile::Lying, 0, &mut random(seed));
         let mut after = History { disk, promises: Promises::default(), time_ns: before.time_ns };
         after.step(&Step::SyncEverything, false);
         for step in &second {
             after.step(step, true);
             after.disk.check_invariants();
         }
-        let (image, report) = crash_image(&after.disk, Profile::Lying, &mut random(seed ^ 1));
+        let (image, report) = crash_image(&after.disk, Profile::Lying, 0, &mut random(seed ^ 1));
         after.check(&image, &report);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The number of a file or directory on its disk; never used again, not even after a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct InodeNumber(pub(super) u64);
 
 impl InodeNumber {
@@ -35,7 +35,7 @@ pub enum FileType {
 }
 
 /// Mode and times, which `fsync` makes durable and `fdatasync` does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attributes {
     /// Permission bits (the lowest twelve bits of `st_mode`). They are kept and shown, but every process of
     /// the simulated machine is root.
@@ -60,6 +60,8 @@ pub(super) struct Inode {
     pub(super) body: Body,
     pub(super) attributes: Attributes,
     pub(super) durable_attributes: Attributes,
+    /// The number of the disk's last operation when the attributes were those that are durable.
+    durable_attributes_as_of: u64,
     /// Changes of data, size and attributes that are not durable, in order. Changes of entries are kept by
     /// the disk, since a rename belongs to two directories.
     pub(super) pending: Vec<PendingOperation>,
@@ -73,6 +75,10 @@ pub(super) struct Inode {
     pub(super) open: u32,
     /// Writes that a failed sync took from the list without their reaching the medium.
     pub(super) lost_writes: u32,
+    /// The number of the last operation whose data a commit of the journal has flushed; see `commits`.
+    pub(super) flushed_up_to: u64,
+    /// Whether it was cut to nothing since a file description of it was last closed.
+    pub(super) emptied: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +121,11 @@ impl DirectoryBody {
             last_change: BTreeMap::new(),
         }
     }
+
+    /// The pending operations on entries up to that numbered `last`.
+    pub(super) fn pending_up_to(&self, last: u64) -> BTreeSet<u64> {
+        self.pending.range(..=last).copied().collect()
+    }
 }
 
 impl Inode {
@@ -123,12 +134,15 @@ impl Inode {
             body,
             attributes,
             durable_attributes: attributes,
+            durable_attributes_as_of: 0,
             pending: Vec::new(),
             links: 0,
             durable_links: 0,
             pending_links: 0,
             open: 0,
             lost_writes: 0,
+            flushed_up_to: 0,
+            emptied: false,
         }
     }
 
@@ -155,7 +169,16 @@ impl Inode {
             && self.lost_writes == 0
             && self.pending_links == 0
             && self.open == 0
+            && !self.emptied
             && self.attributes == self.durable_attributes
+    }
+
+    /// Makes durable what the attributes were after the operation numbered `as_of`, unless newer ones are: of two
+    /// syncs at the same time, that which began first may end last.
+    pub(super) fn make_attributes_durable(&mut self, attributes: Attributes, as_of: u64) {
+        if as_of >= self.durable_attributes_as_of {
+            (self.durable_attributes, self.durable_attributes_as_of) = (attributes, as_of);
+        }
     }
 
     /// Pages that count against the disk's capacity.
@@ -169,7 +192,9 @@ impl Inode {
     /// Carries out `operation`, one of this inode's own, on the durable state.
     pub(super) fn make_durable(&mut self, operation: &PendingOperation) {
         match (&mut self.body, &operation.change) {
-            (_, Change::SetAttributes(attributes)) => self.durable_attributes = *attributes,
+            (_, Change::SetAttributes(attributes)) => {
+                self.make_attributes_durable(*attributes, operation.sequence);
+            }
             (Body::File(file), change) => change.apply(&mut file.durable),
             (Body::Directory(_), change) => unreachable!("a directory has no content to change: {change:?}"),
         }

@@ -10,26 +10,34 @@
 //!   necessarily ensure that the entry in the directory containing the file has also reached disk").
 //! - A sync of a directory makes the entries created, renamed and removed in it durable. A file is reachable
 //!   after a power failure only if its entry, and every directory above it, is.
+//! - A sync covers what was done before it began, and not what others do while it takes its time
+//!   ([`StartedSync`]).
 //! - A rename is atomic: before or after, never neither, also between two directories (rename(2)). A sync of
 //!   either directory makes it durable.
 //! - What is pending may reach the medium by itself at any time, in any order that [`Profile`] allows.
 //!
-//! A crash is a function, [`crash_image`]: a disk, a profile and choices in, a disk out. The disk that went
+//! A crash is a function, [`crash_image`]: a disk, a profile, a time and choices in, a disk out. The disk that went
 //! in stays as it was. Cloning a disk shares everything until it changes.
 //!
 //! This folder knows no path, no descriptor and no errno of a call's misuse: that is [`crate::vfs`]. Nothing
 //! in it draws randomness or reads a clock; both are passed in.
 
 mod choices;
+mod commits;
 mod content;
+mod damage;
 mod durability;
 mod entries;
 mod errno;
 mod fault;
 mod files;
+mod fingerprint;
 mod image;
 mod inode;
+mod journal;
+mod media;
 mod operation;
+mod ordered;
 mod profile;
 mod report;
 mod sectors;
@@ -39,24 +47,32 @@ mod tree;
 mod image_tests;
 #[cfg(test)]
 mod invariants;
+#[cfg(test)]
+mod ordered_tests;
 
 pub use choices::{CrashChoices, Keep, RandomChoices};
 pub use content::{PAGE_BYTES, Payload};
-pub use durability::{SyncFate, SyncScope};
+pub use damage::Damage;
+pub use durability::{StartedSync, SyncFate, SyncScope};
 pub use errno::Errno;
 pub use fault::{Decision, FaultCounters, FaultOptions, FaultState};
 pub use files::Metadata;
-pub use image::crash_image;
+pub use image::{choosable, crash_disk, crash_image};
 pub use inode::{Attributes, FileType, InodeNumber};
+pub use journal::Primitive;
+pub use media::Landing;
 pub use operation::{
     Binding, Bindings, Change, EntryChange, EntryKind, Name, OperationKind, PendingOperation, Stamp,
 };
-pub use profile::{Profile, Rules};
+pub use profile::{Journalling, OrderRule, Profile, Rules};
 pub use report::{CrashReport, Fate, Loss};
 pub use sectors::{SECTOR_BYTES, Sectors, Tear, TornSize};
 pub use tree::{Node, View};
 
+use commits::Commits;
 use inode::{Body, DirectoryBody, FileBody, Inode};
+use journal::Journal;
+use media::Media;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -75,9 +91,12 @@ pub struct Disk {
     /// The last rename of a directory from one directory into another.
     last_directory_move: u64,
     promised: Promised,
+    commits: Commits,
     /// Pages allocated in the volatile state.
     pages: u64,
     capacity_bytes: u64,
+    media: Media,
+    journal: Journal,
 }
 
 /// What lying syncs promised, until an honest one keeps the promise.
@@ -112,15 +131,21 @@ impl Disk {
             entry_operations: BTreeMap::new(),
             last_directory_move: 0,
             promised: Promised::default(),
+            commits: Commits::default(),
             pages: 1,
             capacity_bytes: 0,
+            media: Media::default(),
+            journal: Journal::default(),
         }
     }
 
     /// Sets how many bytes the disk can hold, counted in pages of its files and one page per directory. Zero
     /// is no limit. A limit below what is in use lets nothing more be allocated.
     pub fn set_capacity_bytes(&mut self, capacity_bytes: u64) {
-        self.capacity_bytes = capacity_bytes;
+        if self.capacity_bytes != capacity_bytes {
+            self.capacity_bytes = capacity_bytes;
+            self.journal.note(|| Primitive::SetCapacity { bytes: capacity_bytes });
+        }
     }
 
     /// The bytes the disk can hold; zero is no limit.
@@ -160,13 +185,16 @@ impl Disk {
     /// Takes note that a file description of `inode` was opened: while it is, the inode outlives its names.
     pub fn open(&mut self, inode: InodeNumber) {
         self.inode_mut(inode).open += 1;
+        self.journal.note(|| Primitive::Open(inode));
     }
 
     /// Takes note that a file description of `inode` was closed.
     pub fn close(&mut self, inode: InodeNumber) {
         let node = self.inode_mut(inode);
         node.open = node.open.checked_sub(1).expect("what is closed was open");
+        self.note_close(inode);
         self.release_unreferenced(inode);
+        self.journal.note(|| Primitive::Close(inode));
     }
 
     fn inode(&self, inode: InodeNumber) -> &Inode {
@@ -214,6 +242,7 @@ impl Disk {
             let node = self.inodes.remove(&candidate).expect("it was just found");
             self.pages -= node.pages();
             self.promised.inodes.remove(&candidate);
+            self.media.forget(candidate);
             if let Body::Directory(directory) = &node.body {
                 // A directory's removal needs every earlier change in it, so none can be left.
                 assert!(directory.pending.is_empty(), "directory {candidate} went with changes pending");

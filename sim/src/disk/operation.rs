@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub type Name = Arc<[u8]>;
 
 /// When an operation was done, and by whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stamp {
     /// Virtual time in nanoseconds, which also becomes the times of files.
     pub now_ns: u64,
@@ -25,7 +25,7 @@ impl Stamp {
 }
 
 /// The kinds of system calls on the virtual disk, as faults, counters and reports tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum OperationKind {
     /// Opening an existing file.
     Open,
@@ -169,7 +169,7 @@ pub enum EntryKind {
     Link,
     /// A file's name was removed.
     Unlink,
-    /// A file or directory was renamed, atomically.
+    /// A file or directory was renamed, or two exchanged, atomically.
     Rename,
     /// A directory was made.
     MakeDirectory,

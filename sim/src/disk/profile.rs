@@ -1,5 +1,6 @@
 //! Which pending operations a crash may lose: one table.
 
+use super::content::PAGE_BYTES;
 use std::fmt;
 
 /// A kind of crash and of machine: what it may take.
@@ -13,6 +14,9 @@ pub enum Profile {
     /// Power fails on the weakest machine that POSIX allows.
     #[default]
     Posix,
+    /// Power fails on ext4 with its default mount options: a journal in order, and data before the metadata that
+    /// exposes it.
+    Ext4Ordered,
     /// As `posix`, on a device whose cache may lose what it acknowledged.
     Lying,
 }
@@ -24,15 +28,108 @@ pub struct Rules {
     pub page_cache_survives: bool,
     /// Whether a write may be torn between two sectors.
     pub writes_tear: bool,
+    /// The unit in which a write is torn, in bytes of the file: 1 lets choices tear it at any byte, though by
+    /// themselves they go by sectors; a larger unit survives only if the tear spares all of it.
+    pub tear_unit_bytes: u64,
     /// Whether what a lying sync promised may be lost. Where not, it is kept.
     pub device_cache_is_lost: bool,
+    /// What a journal keeps in order; where there is none, what is pending survives in any order.
+    pub journalling: Option<Journalling>,
     /// Where the rules come from.
     pub source: &'static str,
 }
 
+/// What a file system with a journal keeps in order, and what it writes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Journalling {
+    /// The age, in nanoseconds of virtual time, at which a change of metadata has survived.
+    pub metadata_age_ns: u64,
+    /// The age, in nanoseconds of virtual time, at which written data have survived.
+    pub data_age_ns: u64,
+    /// The rules.
+    pub order: &'static [OrderRule],
+}
+
+/// One rule of a journalling file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderRule {
+    /// Its name, by which the code that keeps it refers to it.
+    pub name: &'static str,
+    /// What holds.
+    pub holds: &'static str,
+    /// Where that comes from.
+    pub source: &'static str,
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The rules of ext4 with its default mount options: `data=ordered,delalloc,auto_da_alloc,commit=5,barrier=1`, blocks
+/// of 4 KiB.
+///
+/// *Metadata* are entries, attributes, sizes set by truncation or `fallocate`, reserved space and holes; also a size
+/// that grew and the data of which a failed sync lost. A write is data, also where it grows its file.
+///
+/// Stricter than the kernel in one point: where the last block of a file is allocated and only partly filled, kernels
+/// update the size as the write returns (`ext4_da_should_update_i_disksize` in fs/ext4/inode.c), and zeros may stand
+/// at the end of the file after a crash. The table follows what was measured (append atomicity in Pillai et al.).
+const EXT4_ORDERED: &[OrderRule] = &[
+    OrderRule {
+        name: "metadata-prefix",
+        holds: "changes of metadata survive in the order in which they were done, whatever they change: one \
+                transaction runs at a time",
+        source: "Documentation/filesystems/ext4/journal.rst; Pillai et al., OSDI 2014, table 1: directory \
+                 operations of ext4-ordered are atomic and ordered",
+    },
+    OrderRule {
+        name: "sync-commits",
+        holds: "an fsync of what has changed metadata of its own (a new or renamed file, a size, a time; of a \
+                directory, entries) commits all metadata changed before it began, of every file; so does fdatasync, \
+                but for names, modes and times; one that only overwrites allocated blocks commits nothing else",
+        source: "ext4_sync_file in fs/ext4/fsync.c: commits the transaction i_sync_tid, or i_datasync_tid; \
+                 ext4_update_inode_fsync_trans in fs/ext4/ext4_jbd2.h",
+    },
+    OrderRule {
+        name: "data-before-size",
+        holds: "a file grows with its data: a write beyond the end, or into a hole, needs the metadata changed \
+                before it and the bytes before its own; torn, its first pages survive and the size follows them",
+        source: "Documentation/admin-guide/ext4.rst, data=ordered: data reach the file system before their \
+                 metadata are committed; delalloc; Pillai et al., OSDI 2014, table 1: prefix append, append after \
+                 append; Bornholt et al., ASPLOS 2016, on the crash-consistency model of ext4",
+    },
+    OrderRule {
+        name: "pages-in-any-order",
+        holds: "pages of 4 KiB within the size survive each on its own, across writes and files",
+        source: "Pillai et al., OSDI 2014, table 1: ext4-ordered reorders overwrites with everything, and tears \
+                 those of several blocks; Bornholt et al., ASPLOS 2016",
+    },
+    OrderRule {
+        name: "page-holds-earlier-writes",
+        holds: "of two writes to one page the later does not survive without the earlier: the page is written whole",
+        source: "mm/page-writeback.c: the unit that is dirty and written is the folio; ext4 blocks of 4 KiB",
+    },
+    OrderRule {
+        name: "blocks-freed-first",
+        holds: "a write to what a truncation or a hole freed needs it",
+        source: "fs/jbd2/revoke.c and ext4_free_blocks: freed blocks are used again after the commit that frees them",
+    },
+    OrderRule {
+        name: "replacement-flushes",
+        holds: "a rename over an existing file, and the close of a file that was cut to nothing, binds the file's \
+                data to the running transaction: no later metadata survive without the data",
+        source: "Documentation/admin-guide/ext4.rst, auto_da_alloc; ext4_rename in fs/ext4/namei.c, \
+                 ext4_release_file in fs/ext4/file.c",
+    },
+    OrderRule {
+        name: "age",
+        holds: "metadata older than 5 s and data older than 30 s have survived",
+        source: "Documentation/admin-guide/ext4.rst, commit=nrsec; Documentation/admin-guide/sysctl/vm.rst, \
+                 dirty_expire_centisecs (3000)",
+    },
+];
+
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 3] = [Self::ProcessKill, Self::Posix, Self::Lying];
+    pub const ALL: [Self; 4] = [Self::ProcessKill, Self::Posix, Self::Ext4Ordered, Self::Lying];
 
     /// The profile's row of the table.
     pub const fn rules(self) -> Rules {
@@ -40,22 +137,40 @@ impl Profile {
             Self::ProcessKill => Rules {
                 page_cache_survives: true,
                 writes_tear: false,
+                tear_unit_bytes: 1,
                 device_cache_is_lost: false,
+                journalling: None,
                 source: "write(2): after a successful write, reads return the data, whoever reads; the page \
                          cache belongs to the kernel, not to the process",
             },
             Self::Posix => Rules {
                 page_cache_survives: false,
                 writes_tear: true,
+                tear_unit_bytes: 1,
                 device_cache_is_lost: false,
+                journalling: None,
                 source: "POSIX.1-2024 fsync(): only what was synchronized is assured; Pillai et al., \"All \
                          File Systems Are Not Created Equal\", OSDI 2014, table 1, for what real systems \
                          reorder and tear",
             },
+            Self::Ext4Ordered => Rules {
+                page_cache_survives: false,
+                writes_tear: true,
+                tear_unit_bytes: PAGE_BYTES,
+                device_cache_is_lost: false,
+                journalling: Some(Journalling {
+                    metadata_age_ns: 5 * SECOND_NS,
+                    data_age_ns: 30 * SECOND_NS,
+                    order: EXT4_ORDERED,
+                }),
+                source: "each rule its own: `Journalling::order`; mke2fs(8): blocks of 4 KiB",
+            },
             Self::Lying => Rules {
                 page_cache_survives: false,
                 writes_tear: true,
+                tear_unit_bytes: 1,
                 device_cache_is_lost: true,
+                journalling: None,
                 source: "Zheng et al., \"Understanding the Robustness of SSDs under Power Fault\", FAST 2013: \
                          unserializable writes and lost flushes on devices with a volatile cache",
             },
@@ -67,6 +182,7 @@ impl Profile {
         match self {
             Self::ProcessKill => "process-kill",
             Self::Posix => "posix",
+            Self::Ext4Ordered => "ext4-ordered",
             Self::Lying => "lying",
         }
     }

@@ -133,6 +133,38 @@ pub(crate) fn start_watchdog(limit: Duration) {
     unsafe { libc::alarm(u32::try_from(limit.as_secs().max(1)).unwrap_or(u32::MAX)) };
 }
 
+/// A place in the program's source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Frame {
+    /// The function, with its path and without its type parameters.
+    pub function: String,
+    /// The source file, as the compiler was given it; empty where it is not known.
+    pub file: String,
+    /// The line in it, from 1; 0 where it is not known.
+    pub line: u32,
+}
+
+/// Where the frames of [`own_frames`] are in the source, innermost first; a frame into which calls were inlined gives
+/// several. Reads the program's debug information: neither on a simulated thread, nor in a process whose kernel
+/// enforces the hermetic rule. Children forked by [`crate::isolation`] share their parent's addresses, so that it can
+/// resolve what they recorded.
+pub fn resolve(frames: &[usize]) -> Vec<Frame> {
+    let mut resolved = Vec::new();
+    for &address in frames {
+        // A return address stands behind its call; one byte before is inside it.
+        backtrace::resolve((address.saturating_sub(1)) as *mut std::ffi::c_void, |symbol| {
+            let function = symbol.name().map(|name| without_generics(&format!("{name:#}")));
+            let file = symbol.filename().map(|file| file.to_string_lossy().into_owned());
+            resolved.push(Frame {
+                function: function.unwrap_or_default(),
+                file: file.unwrap_or_default(),
+                line: symbol.lineno().unwrap_or(0),
+            });
+        });
+    }
+    resolved
+}
+
 /// Frames as text, one line each, from the program under test only. Reads the program's debug information, so
 /// the caller must not be a simulated thread.
 ///
@@ -145,19 +177,14 @@ pub(crate) fn describe(frames: &[usize]) -> String {
         }
         return text;
     }
-    for &address in frames {
-        // A return address stands behind its call; one byte before is inside it.
-        backtrace::resolve((address.saturating_sub(1)) as *mut std::ffi::c_void, |symbol| {
-            let (Some(name), Some(file), Some(line)) = (symbol.name(), symbol.filename(), symbol.lineno())
-            else {
-                return;
-            };
-            let file = shorten(file);
-            if !is_machinery(&file) {
-                let name = without_generics(&format!("{name:#}"));
-                writeln!(text, "    {name}  {file}:{line}").expect("writing to a string succeeds");
-            }
-        });
+    for Frame { function, file, line } in resolve(frames) {
+        if function.is_empty() || file.is_empty() || line == 0 {
+            continue;
+        }
+        let file = shorten(std::path::Path::new(&file));
+        if !is_machinery(&file) {
+            writeln!(text, "    {function}  {file}:{line}").expect("writing to a string succeeds");
+        }
     }
     text
 }

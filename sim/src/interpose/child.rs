@@ -92,6 +92,9 @@ pub(crate) const EXIT_RESULT_LOST: c_int = 120;
 /// The child's exit code where a simulated thread span without a system call until its time was over.
 pub(crate) const EXIT_OUT_OF_TIME: c_int = 121;
 
+/// The child's exit code where it asked for more memory than it may have.
+pub(crate) const EXIT_OUT_OF_MEMORY: c_int = 123;
+
 /// Pins the calling process to one core: handing the baton over within a core is 5 to 10 times faster.
 fn pin(core: usize) {
     // SAFETY: an all-zero set is legal; the call reads it only. A refusal costs speed, not truth.
@@ -138,13 +141,27 @@ impl Child {
         } else {
             Status::Exited(libc::WEXITSTATUS(status))
         };
-        let time = |part: libc::timeval| {
-            Duration::from_secs(part.tv_sec.unsigned_abs())
-                + Duration::from_micros(part.tv_usec.unsigned_abs())
-        };
         let peak_bytes = usage.ru_maxrss.unsigned_abs() * 1024;
-        Ok((ended, peak_bytes, time(usage.ru_utime) + time(usage.ru_stime)))
+        Ok((ended, peak_bytes, processor_time(&usage)))
     }
+}
+
+fn processor_time(usage: &libc::rusage) -> Duration {
+    let time = |part: libc::timeval| {
+        Duration::from_secs(part.tv_sec.unsigned_abs()) + Duration::from_micros(part.tv_usec.unsigned_abs())
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// The processor time of this process so far, its children left out.
+pub(crate) fn own_processor_time() -> Duration {
+    // SAFETY: an all-zero rusage is legal and writable; asking for one's own usage cannot fail.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    processor_time(&usage)
 }
 
 /// Waits until one of `files` can be read or has ended, or until `timeout`; which ones it are.
@@ -169,20 +186,20 @@ pub(crate) fn poll_readable(files: &[&File], timeout: Duration) -> io::Result<Ve
 }
 
 /// Re-executes this program once with address-space randomisation off, so that addresses repeat between
-/// processes as well as between forks. Returns where that is already so, or where the host forbids it.
+/// processes as well as between forks. Returns true where that is already so, false where the host forbids it.
 ///
 /// # Errors
 /// Where the program could not be executed again.
-pub(crate) fn settle_addresses() -> io::Result<()> {
+pub(crate) fn settle_addresses() -> io::Result<bool> {
     const QUERY: libc::c_ulong = 0xffff_ffff;
     // SAFETY: personality takes and returns flags.
     let flags = unsafe { libc::personality(QUERY) };
-    if flags < 0 || flags & libc::ADDR_NO_RANDOMIZE != 0 {
-        return Ok(());
+    if flags >= 0 && flags & libc::ADDR_NO_RANDOMIZE != 0 {
+        return Ok(true);
     }
     // SAFETY: as above.
-    if unsafe { libc::personality((flags | libc::ADDR_NO_RANDOMIZE) as libc::c_ulong) } < 0 {
-        return Ok(());
+    if flags < 0 || unsafe { libc::personality((flags | libc::ADDR_NO_RANDOMIZE) as libc::c_ulong) } < 0 {
+        return Ok(false);
     }
     use std::os::unix::process::CommandExt;
     Err(std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec())

@@ -7,7 +7,7 @@ use super::thread::is_simulated;
 use super::{errno, real};
 use crate::machine::gate;
 use crate::vfs::{self, StreamId};
-use libc::{AT_FDCWD, DIR, c_char, c_int, dirent64};
+use libc::{AT_FDCWD, DIR, c_char, c_int, c_long, dirent64};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -107,6 +107,43 @@ unsafe extern "C" fn readdir64(directory: *mut DIR) -> *mut dirent64 {
             answer::fail(error);
             null_mut()
         }
+    }
+}
+
+/// Contract (rewinddir(3)): begins anew with the entries as they are now.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rewinddir(directory: *mut DIR) {
+    match stream(directory) {
+        Some(id) => {
+            answer::status(gate::files(|files, _| files.rewinddir(id)));
+        }
+        // SAFETY: passed on unchanged.
+        None => unsafe { real::rewinddir(directory) },
+    }
+}
+
+/// Contract (telldir(3)).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn telldir(directory: *mut DIR) -> c_long {
+    match stream(directory) {
+        Some(id) => match gate::files(|files, _| files.telldir(id)) {
+            Ok(position) => position,
+            Err(error) => answer::fail(error).into(),
+        },
+        // SAFETY: passed on unchanged.
+        None => unsafe { real::telldir(directory) },
+    }
+}
+
+/// Contract (seekdir(3)).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn seekdir(directory: *mut DIR, position: c_long) {
+    match stream(directory) {
+        Some(id) => {
+            answer::status(gate::files(|files, _| files.seekdir(id, position)));
+        }
+        // SAFETY: passed on unchanged.
+        None => unsafe { real::seekdir(directory, position) },
     }
 }
 

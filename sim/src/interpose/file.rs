@@ -1,85 +1,20 @@
-//! Calls on descriptors.
+//! Calls on descriptors: what they refer to, sizes, locks.
 
 use super::answer::{self, Whose, whose};
 use super::real;
-use crate::disk::{OperationKind, SyncFate};
-use crate::machine::gate::{self, Call, Passage};
+use super::transfer::{pass, unsigned};
+use crate::disk::OperationKind;
+use crate::machine::gate::{self, Passage};
 use crate::machine::scheduler::{self, Request};
 use crate::vfs;
-use libc::{c_int, c_long, c_uint, c_void, iovec, mode_t, off64_t, size_t, ssize_t};
-use std::sync::Arc;
+use libc::{c_int, c_long, mode_t, off64_t};
 use std::time::Duration;
 
 /// How long a blocked lock waits before it asks again.
 const LOCK_POLL: Duration = Duration::from_millis(1);
 
-/// Lets a call on a descriptor pass the gate. A bad descriptor passes: the call itself says EBADF.
-fn pass(descriptor: c_int, kind: OperationKind, range: (u64, u64), bytes: &[u8]) -> Passage {
-    let described = gate::files(|files, _| {
-        files.describe(descriptor).map(|it| (it.mount, Arc::clone(it.path), it.write_offset))
-    });
-    let Some((mount, path, write_offset)) = described else { return Passage::Proceed };
-    let offset = if range.0 == AT_POSITION { write_offset } else { range.0 };
-    let call = Call { mount, kind, path, offset, bytes, length: range.1, descriptor: Some(descriptor) };
-    gate::pass(&call)
-}
-
-/// In place of an offset: wherever the description stands.
-const AT_POSITION: u64 = u64::MAX;
-
-fn unsigned(offset: off64_t) -> u64 {
-    u64::try_from(offset).unwrap_or(0)
-}
-
-fn write_at(descriptor: c_int, bytes: &[u8], offset: Option<off64_t>) -> ssize_t {
-    let place = offset.map_or(AT_POSITION, unsigned);
-    let bytes = match pass(descriptor, OperationKind::Write, (place, bytes.len() as u64), bytes) {
-        Passage::Proceed | Passage::Sync(_) => bytes,
-        Passage::Short(count) => &bytes[..count],
-        Passage::Fail(errno) => return answer::fail(answer::errno(errno)) as ssize_t,
-    };
-    answer::count(gate::files(|files, stamp| match offset {
-        Some(offset) => files.pwrite(stamp, descriptor, bytes, offset),
-        None => files.write(stamp, descriptor, bytes),
-    }))
-}
-
-fn read_at(descriptor: c_int, buffer: &mut [u8], offset: Option<off64_t>) -> ssize_t {
-    let described = gate::files(|files, _| {
-        files.describe(descriptor).map(|it| (it.mount, Arc::clone(it.path), it.offset))
-    });
-    let Some((mount, path, position)) = described else {
-        return answer::fail(answer::errno(crate::disk::Errno::EBADF)) as ssize_t;
-    };
-    let buffer = match gate::pass_read(mount, &path, buffer.len() as u64) {
-        Passage::Proceed | Passage::Sync(_) => buffer,
-        Passage::Short(count) => &mut buffer[..count],
-        Passage::Fail(errno) => return answer::fail(answer::errno(errno)) as ssize_t,
-    };
-    let result = gate::files(|files, _| match offset {
-        Some(offset) => files.pread(descriptor, buffer, offset),
-        None => files.read(descriptor, buffer),
-    });
-    if let Ok(count) = result {
-        gate::record_read(mount, offset.map_or(position, unsigned), &buffer[..count]);
-    }
-    answer::count(result)
-}
-
-fn sync(descriptor: c_int, kind: OperationKind) -> c_int {
-    let fate = match pass(descriptor, kind, (0, 0), &[]) {
-        Passage::Sync(fate) => fate,
-        Passage::Proceed | Passage::Short(_) => SyncFate::Honest,
-        Passage::Fail(errno) => return answer::fail(answer::errno(errno)),
-    };
-    answer::status(gate::files(|files, stamp| match kind {
-        OperationKind::DataSync => files.fdatasync(stamp, descriptor, fate),
-        _ => files.fsync(stamp, descriptor, fate),
-    }))
-}
-
 /// Lets a call pass that can only proceed or fail.
-fn change(
+pub(super) fn change(
     descriptor: c_int,
     kind: OperationKind,
     range: (u64, u64),
@@ -91,23 +26,6 @@ fn change(
     }
 }
 
-/// Gathers the buffers of a vectored call.
-unsafe fn vectors<'a>(vectors: *const iovec, count: c_int) -> &'a [iovec] {
-    // SAFETY: the caller lends `count` vectors.
-    unsafe { std::slice::from_raw_parts(vectors, usize::try_from(count).unwrap_or(0)) }
-}
-
-unsafe fn gather(list: &[iovec]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(list.iter().map(|part| part.iov_len).sum());
-    for part in list.iter().filter(|part| part.iov_len > 0) {
-        // SAFETY: each vector describes readable bytes.
-        bytes.extend_from_slice(unsafe {
-            std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
-        });
-    }
-    bytes
-}
-
 /// Contract (close(2)).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(descriptor: c_int) -> c_int {
@@ -116,104 +34,6 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
         // SAFETY: passed on unchanged.
         Whose::Host => unsafe { real::close(descriptor) },
     }
-}
-
-/// Contract (read(2)): may be cut short or interrupted, as on Linux.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn read(descriptor: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
-    match whose("read", descriptor) {
-        // SAFETY: the caller lends `length` writable bytes.
-        Whose::Machine => read_at(descriptor, unsafe { writable(buffer, length) }, None),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::read(descriptor, buffer, length) },
-    }
-}
-
-/// Contract (pread(2)).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pread64(
-    descriptor: c_int,
-    buffer: *mut c_void,
-    length: size_t,
-    offset: off64_t,
-) -> ssize_t {
-    match whose("pread64", descriptor) {
-        // SAFETY: the caller lends `length` writable bytes.
-        Whose::Machine => read_at(descriptor, unsafe { writable(buffer, length) }, Some(offset)),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::pread64(descriptor, buffer, length, offset) },
-    }
-}
-
-/// Contract (readv(2)): fills the buffers in order; may stop early, as `read` may.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn readv(descriptor: c_int, list: *const iovec, count: c_int) -> ssize_t {
-    if let Whose::Host = whose("readv", descriptor) {
-        // SAFETY: passed on unchanged.
-        return unsafe { real::readv(descriptor, list, count) };
-    }
-    let mut total = 0;
-    // SAFETY: the caller lends `count` vectors.
-    for part in unsafe { vectors(list, count) } {
-        // SAFETY: each vector describes writable bytes.
-        let got = read_at(descriptor, unsafe { writable(part.iov_base, part.iov_len) }, None);
-        if got < 0 {
-            return if total > 0 { total } else { got };
-        }
-        total += got;
-        if got.unsigned_abs() < part.iov_len {
-            break;
-        }
-    }
-    total
-}
-
-/// Contract (write(2)): may be cut short or interrupted, as on Linux.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
-    match whose("write", descriptor) {
-        // SAFETY: the caller lends `length` readable bytes.
-        Whose::Machine => write_at(descriptor, unsafe { readable(bytes, length) }, None),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::write(descriptor, bytes, length) },
-    }
-}
-
-/// Contract (pwrite(2)).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pwrite64(
-    descriptor: c_int,
-    bytes: *const c_void,
-    length: size_t,
-    offset: off64_t,
-) -> ssize_t {
-    match whose("pwrite64", descriptor) {
-        // SAFETY: the caller lends `length` readable bytes.
-        Whose::Machine => write_at(descriptor, unsafe { readable(bytes, length) }, Some(offset)),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::pwrite64(descriptor, bytes, length, offset) },
-    }
-}
-
-/// Contract (writev(2)): one write of all the buffers.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn writev(descriptor: c_int, list: *const iovec, count: c_int) -> ssize_t {
-    match whose("writev", descriptor) {
-        // SAFETY: the caller lends `count` vectors of readable bytes.
-        Whose::Machine => write_at(descriptor, &unsafe { gather(vectors(list, count)) }, None),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::writev(descriptor, list, count) },
-    }
-}
-
-unsafe fn writable<'a>(buffer: *mut c_void, length: size_t) -> &'a mut [u8] {
-    // SAFETY: the caller of every reading call lends `length` writable bytes; none need no place.
-    if length == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) } }
-}
-
-unsafe fn readable<'a>(bytes: *const c_void, length: size_t) -> &'a [u8] {
-    // SAFETY: the caller of every writing call lends `length` readable bytes; none need no place.
-    if length == 0 { &[] } else { unsafe { std::slice::from_raw_parts(bytes.cast(), length) } }
 }
 
 /// Contract (lseek(2)).
@@ -289,43 +109,13 @@ unsafe extern "C" fn posix_fadvise64(
     }
 }
 
-/// Contract (fsync(2)).
+/// Contract (readahead(2)): advice, taken without consequence.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fsync(descriptor: c_int) -> c_int {
-    match whose("fsync", descriptor) {
-        Whose::Machine => sync(descriptor, OperationKind::Sync),
+unsafe extern "C" fn readahead(descriptor: c_int, offset: off64_t, count: libc::size_t) -> libc::ssize_t {
+    match whose("readahead", descriptor) {
+        Whose::Machine => answer::count(gate::files(|files, _| files.readahead(descriptor)).map(|()| 0)),
         // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::fsync(descriptor) },
-    }
-}
-
-/// Contract (fdatasync(2)).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fdatasync(descriptor: c_int) -> c_int {
-    match whose("fdatasync", descriptor) {
-        Whose::Machine => sync(descriptor, OperationKind::DataSync),
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::fdatasync(descriptor) },
-    }
-}
-
-/// Contract (sync_file_range(2)): starts write-back and promises nothing.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sync_file_range(
-    descriptor: c_int,
-    offset: off64_t,
-    length: off64_t,
-    flags: c_uint,
-) -> c_int {
-    match whose("sync_file_range", descriptor) {
-        Whose::Machine => {
-            let range = (unsigned(offset), unsigned(length));
-            change(descriptor, OperationKind::RangeSync, range, |files, stamp| {
-                files.sync_file_range(stamp, descriptor, offset, length, flags)
-            })
-        }
-        // SAFETY: passed on unchanged.
-        Whose::Host => unsafe { real::sync_file_range(descriptor, offset, length, flags) },
+        Whose::Host => unsafe { real::readahead(descriptor, offset, count) },
     }
 }
 
@@ -348,6 +138,32 @@ unsafe extern "C" fn dup(descriptor: c_int) -> c_int {
         Whose::Machine => answer::number(gate::files(|files, _| files.dup(descriptor))),
         // SAFETY: passed on unchanged.
         Whose::Host => unsafe { real::dup(descriptor) },
+    }
+}
+
+/// Contract (dup2(2)).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
+    match whose("dup2", from) {
+        Whose::Machine => answer::number(gate::files(|files, _| files.dup_to(from, to, false, false))),
+        // SAFETY: passed on unchanged.
+        Whose::Host => unsafe { real::dup2(from, to) },
+    }
+}
+
+/// Contract (dup3(2)).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
+    match whose("dup3", from) {
+        Whose::Machine if flags & !libc::O_CLOEXEC != 0 => {
+            answer::fail(answer::errno(crate::disk::Errno::EINVAL))
+        }
+        Whose::Machine => {
+            let close_on_exec = flags & libc::O_CLOEXEC != 0;
+            answer::number(gate::files(|files, _| files.dup_to(from, to, true, close_on_exec)))
+        }
+        // SAFETY: passed on unchanged.
+        Whose::Host => unsafe { real::dup3(from, to, flags) },
     }
 }
 
@@ -415,39 +231,4 @@ unsafe fn virtual_fcntl(descriptor: c_int, command: c_int, argument: c_long) -> 
             answer::number(gate::files(|files, _| files.fcntl(descriptor, command, argument)))
         }
     }
-}
-
-/// Contract (mmap(2)): anonymous memory is the host's; files cannot be mapped yet, and say so.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mmap64(
-    address: *mut c_void,
-    length: size_t,
-    protection: c_int,
-    flags: c_int,
-    descriptor: c_int,
-    offset: off64_t,
-) -> *mut c_void {
-    if flags & libc::MAP_ANONYMOUS == 0 && super::thread::is_simulated() {
-        answer::fail(vfs::Error::Unsupported { call: "mmap of a file" });
-        return libc::MAP_FAILED;
-    }
-    // SAFETY: passed on unchanged.
-    unsafe { real::mmap64(address, length, protection, flags, descriptor, offset) }
-}
-
-/// Contract (copy_file_range(2)): not supported yet, and says so.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn copy_file_range(
-    from: c_int,
-    from_offset: *mut off64_t,
-    to: c_int,
-    to_offset: *mut off64_t,
-    length: size_t,
-    flags: c_uint,
-) -> ssize_t {
-    if super::thread::is_simulated() {
-        return answer::fail(vfs::Error::Unsupported { call: "copy_file_range" }) as ssize_t;
-    }
-    // SAFETY: passed on unchanged.
-    unsafe { real::copy_file_range(from, from_offset, to, to_offset, length, flags) }
 }

@@ -4,11 +4,14 @@
 //! by it). With the system's allocator 1–5 % of seeds differed from run to run; with allocations made inside a
 //! simulation served from an arena at a fixed address, none does (spike, 2026-11).
 //!
-//! Size classes are powers of two with free lists; a large free block gives its pages back to the kernel.
+//! Size classes are powers of two with free lists; a large free block gives its pages back to the kernel. Who asks for more
+//! than the limit ends the process, as Linux's out-of-memory killer would.
 //! Outside a simulation every call goes to the system's allocator.
 
+use super::{child, real};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const BASE: usize = 0x2000_0000_0000;
@@ -30,6 +33,9 @@ struct Heap {
 
 struct Arena {
     next: usize,
+    /// Bytes of blocks that are handed out, and how many there may be.
+    used_bytes: usize,
+    limit_bytes: usize,
     free: [usize; LARGEST_CLASS_BITS as usize + 1],
 }
 
@@ -41,14 +47,20 @@ static HEAP: Heap = Heap {
     active: AtomicBool::new(false),
     bypassed: AtomicBool::new(false),
     locked: AtomicBool::new(false),
-    arena: UnsafeCell::new(Arena { next: BASE, free: [0; LARGEST_CLASS_BITS as usize + 1] }),
+    arena: UnsafeCell::new(Arena {
+        next: BASE,
+        used_bytes: 0,
+        limit_bytes: ARENA_BYTES,
+        free: [0; LARGEST_CLASS_BITS as usize + 1],
+    }),
 };
 
-/// Serves every allocation of this process from the fixed arena from now on.
+/// Serves every allocation of this process from the fixed arena from now on, `limit_bytes` of them at the same time at
+/// most (as far as its range of addresses goes).
 ///
 /// # Panics
 /// Where the arena's address range is taken, or called twice.
-pub(crate) fn activate() {
+pub(crate) fn activate(limit_bytes: u64) {
     assert!(!HEAP.active.load(Ordering::SeqCst), "the fixed heap is already active");
     // What the C library allocates for itself comes from one place; with more than eight places it would ask
     // the host how many processors there are, in the middle of a run.
@@ -70,6 +82,7 @@ pub(crate) fn activate() {
     // of ten thousand. Where it cannot, nothing but time is lost.
     // SAFETY: the range was just mapped; advice changes no content.
     unsafe { libc::madvise(mapped, ARENA_BYTES, libc::MADV_HUGEPAGE) };
+    HEAP.locked(|arena| arena.limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX));
     HEAP.active.store(true, Ordering::SeqCst);
 }
 
@@ -77,6 +90,9 @@ pub(crate) fn activate() {
 /// kernel's watch): the arena must hand out the same addresses whether they do it or not. The caller holds the
 /// baton, and does not pass it on.
 pub(crate) fn bypass<R>(work: impl FnOnce() -> R) -> R {
+    if !HEAP.active.load(Ordering::Relaxed) {
+        return work();
+    }
     let before = HEAP.bypassed.swap(true, Ordering::Relaxed);
     let result = work();
     HEAP.bypassed.store(before, Ordering::Relaxed);
@@ -110,8 +126,40 @@ fn page_rounded(bytes: usize) -> usize {
     bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
 }
 
+/// How many bytes the block takes that serves `layout`.
+fn occupied(layout: Layout) -> usize {
+    class(layout).map_or_else(|| page_rounded(layout.size()), |bits| 1 << bits)
+}
+
+/// Ends the process, which asked for `bytes` beyond the `used_bytes` that it has.
+///
+/// It does not get to see a failed allocation. Nearly every program aborts on one, the standard library only after it
+/// has walked the stack and opened files to describe it, which nothing on a simulated thread may do; and Linux, which
+/// overcommits, seldom shows one.
+fn end_out_of_memory(bytes: usize, used_bytes: usize) -> ! {
+    let mut text = [0_u8; 128];
+    let mut rest = &mut text[..];
+    // What does not fit is left out: the exit code says enough.
+    drop(writeln!(rest, "out of memory: {bytes} bytes asked for, {used_bytes} in use"));
+    let length = 128 - rest.len();
+    // SAFETY: writes a readable buffer to standard error and ends the process.
+    unsafe {
+        real::write(libc::STDERR_FILENO, text.as_ptr().cast(), length);
+        libc::_exit(child::EXIT_OUT_OF_MEMORY)
+    }
+}
+
 impl Arena {
     fn allocate(&mut self, layout: Layout) -> usize {
+        let bytes = occupied(layout);
+        if bytes > self.limit_bytes.saturating_sub(self.used_bytes) {
+            end_out_of_memory(layout.size(), self.used_bytes);
+        }
+        self.used_bytes += bytes;
+        self.take(layout)
+    }
+
+    fn take(&mut self, layout: Layout) -> usize {
         let Some(bits) = class(layout) else {
             return self.extend(page_rounded(layout.size()), layout.align().max(PAGE_BYTES));
         };
@@ -126,11 +174,15 @@ impl Arena {
 
     fn extend(&mut self, bytes: usize, align: usize) -> usize {
         let start = self.next.next_multiple_of(align);
+        if bytes > (BASE + ARENA_BYTES).saturating_sub(start) {
+            end_out_of_memory(bytes, self.used_bytes);
+        }
         self.next = start + bytes;
-        if self.next > BASE + ARENA_BYTES { 0 } else { start }
+        start
     }
 
     fn release(&mut self, address: usize, layout: Layout) {
+        self.used_bytes -= occupied(layout);
         let bits = class(layout);
         if bits.is_none_or(|bits| bits > LARGEST_RESIDENT_BITS) {
             // SAFETY: a large block starts on a page and owns whole pages; its owner gave it up.

@@ -14,10 +14,13 @@
 //! | file | symbols |
 //! |---|---|
 //! | `thread` | creation, join, names, yield, affinity |
-//! | `system_call` | `syscall`: futexes, locks, entropy |
+//! | `system_call` | `syscall`: futexes, locks, entropy, a few calls on files |
 //! | `time` | clocks, sleeping |
 //! | `entropy` | random bytes |
-//! | `file`, `path`, `directory`, `aliases` | descriptors, names, listings |
+//! | `transfer`, `sync`, `mapping` | reading and writing, making durable, files in memory |
+//! | `file`, `directory` | descriptors, sizes, locks; listings |
+//! | `path`, `open`, `names`, `metadata`, `space` | where names lead, opening, changing names, what a file is, free space |
+//! | `aliases` | second names of all these |
 //! | `hermetic`, `unsupported` | what must not happen |
 
 mod aliases;
@@ -31,15 +34,32 @@ mod errno;
 mod file;
 mod heap;
 mod hermetic;
+mod mapping;
+mod metadata;
+mod names;
+mod open;
 mod path;
 mod real;
+mod space;
+mod sync;
 mod system_call;
 mod thread;
 mod time;
+mod transfer;
 mod unsupported;
 
+#[cfg(test)]
+mod host_mapping;
+#[cfg(test)]
+mod mapping_tests;
+
+#[cfg(test)]
+pub(crate) use host_mapping::{HostMapping, host_truncate};
+
+pub use backtraces::{Frame, resolve as describe_frames};
 pub(crate) use backtraces::{describe, frames_of, own_frames, start_watchdog};
 pub(crate) use baton::{BatonCell, become_runtime};
 pub(crate) use heap::{activate as activate_heap, bypass as bypass_heap};
 pub(crate) use hermetic::enforce as enforce_hermetic;
+pub(crate) use mapping::{MappedMemory, collect_stores};
 pub(crate) use thread::{NativeThread, is_simulated, park};

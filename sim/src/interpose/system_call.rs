@@ -1,10 +1,10 @@
 //! `syscall`: the door through which futexes, locks and entropy of some crates go.
 
 use super::thread::{is_simulated, park};
-use super::{entropy, errno, file, real, time};
+use super::{entropy, errno, file, names, real, sync, time, transfer};
 use crate::machine::clock;
 use crate::machine::scheduler::{self, Request, WaitKey, Wake};
-use libc::{c_int, c_long, c_uint, timespec};
+use libc::{c_char, c_int, c_long, c_uint, off64_t, timespec};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// System calls that a simulated thread may make on the host: they touch neither files nor sockets, and what
@@ -39,6 +39,20 @@ unsafe extern "C" fn syscall(
         }
         // SAFETY: the caller keeps fcntl(2)'s contract.
         libc::SYS_fcntl => unsafe { file::fcntl(a as c_int, b as c_int, c) }.into(),
+        // Calls that rustix makes by number, for the sake of old C libraries.
+        // SAFETY: the caller keeps the contract of the call with this number.
+        libc::SYS_copy_file_range => unsafe {
+            let (from_offset, to_offset) = (b as *mut off64_t, d as *mut off64_t);
+            let (from, to) = (a as c_int, c as c_int);
+            transfer::copy_file_range(from, from_offset, to, to_offset, e as usize, f as c_uint) as c_long
+        },
+        // SAFETY: as above.
+        libc::SYS_renameat2 => unsafe {
+            let (from, to) = (b as *const c_char, d as *const c_char);
+            names::renameat2(a as c_int, from, c as c_int, to, e as c_uint).into()
+        },
+        // SAFETY: as above.
+        libc::SYS_syncfs => unsafe { sync::syncfs(a as c_int) }.into(),
         _ if HARMLESS.contains(&number) => {
             // SAFETY: passed on unchanged.
             unsafe { real::syscall(number, a, b, c, d, e, f) }

@@ -6,7 +6,7 @@
 
 use super::backtraces;
 use super::baton::{self, Baton};
-use super::{errno, real};
+use super::{errno, mapping, real};
 use crate::machine::kernel;
 use crate::machine::scheduler::{self, Request, ThreadId, Wake};
 use libc::{c_char, c_int, c_long, c_void, pthread_attr_t, pthread_t};
@@ -66,6 +66,7 @@ fn native() -> Option<&'static NativeThread> {
 /// On a thread that is not simulated.
 pub(crate) fn park(request: Request) -> Wake {
     let thread = native().expect("only a simulated thread parks");
+    mapping::collect_stores();
     thread.request.set(Some(request));
     RUNTIME.pass();
     thread.go.wait();
@@ -152,6 +153,7 @@ unsafe extern "C" fn destructor_round(value: *mut c_void) {
         return;
     }
     let thread = native().expect("the key is set on simulated threads only");
+    mapping::collect_stores();
     CURRENT.set(std::ptr::null());
     thread.request.set(Some(Request::Exit));
     RUNTIME.pass();

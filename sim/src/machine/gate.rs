@@ -4,13 +4,14 @@
 //! that it takes passes; another thread may get its turn. Only then does it change the disk, so a crash
 //! "before operation n" leaves the disk as it was after operation n − 1.
 
+use super::crash::{Crash, CrashPoint, CrashSite};
 use super::kernel::{self, Kernel};
-use super::node::{Crash, CrashPoint, CrashSite, Incarnation};
+use super::node::Incarnation;
 use super::scheduler::{self, Request};
-use crate::disk::{Decision, Errno, OperationKind, Sectors, Stamp, SyncFate};
+use crate::disk::{Decision, Errno, Landing, OperationKind, Sectors, Stamp, SyncFate};
 use crate::event::{DiskFault, Event, hash};
 use crate::interpose;
-use crate::vfs::{MountId, Vfs};
+use crate::vfs::{Fault, MountId, OpenSync, Store, Vfs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(crate) enum Passage {
 
 /// Lets a call that changes a disk pass. The calling thread may lose the baton, and its node may crash.
 pub(crate) fn pass(call: &Call<'_>) -> Passage {
+    interpose::collect_stores();
     let (passage, wait) = kernel::with(|kernel| kernel.admit(call));
     match wait {
         Wait::None => {}
@@ -59,29 +61,70 @@ pub(crate) fn pass(call: &Call<'_>) -> Passage {
     passage
 }
 
+/// Lets a sync pass. How much it has to carry to the medium may decide how long it takes.
+pub(crate) fn pass_sync(call: &Call<'_>, sync: &OpenSync) -> Passage {
+    kernel::with(|kernel| kernel.weigh(call, sync));
+    pass(call)
+}
+
 /// Lets a read pass: it may fail or be cut short, but takes no time and moves no turn.
-pub(crate) fn pass_read(mount: MountId, path: &str, length: u64) -> Passage {
+pub(crate) fn pass_read(call: &Call<'_>) -> Passage {
     kernel::with(|kernel| {
         kernel.counters.reads += 1;
-        let Some(owner) = kernel.live_owner(mount) else { return Passage::Proceed };
-        let (decision, _) = kernel.node(owner.node).decide(path, OperationKind::Read, length);
-        kernel.carry_over(owner, 0, decision)
+        let Some(owner) = kernel.live_owner(call.mount) else { return Passage::Proceed };
+        let chosen = kernel.fault_falls(owner, call, 0);
+        let decision =
+            chosen.unwrap_or_else(|| kernel.node(owner.node).decide(&call.path, call.kind, call.length));
+        let passage = kernel.carry_over(owner, call, 0, decision);
+        kernel.read_medium(owner, call, passage)
     })
 }
 
-/// Traces what a read gave.
-pub(crate) fn record_read(mount: MountId, offset: u64, bytes: &[u8]) {
+/// Ends a read that passed the gate and gave these bytes: a device may give others. Traces what was given.
+pub(crate) fn finish_read(call: &Call<'_>, bytes: &mut [u8]) {
     kernel::with(|kernel| {
-        let owner = kernel.owner_words(mount);
+        kernel.end_stale_read(call, bytes);
+        let (owner, offset) = (kernel.owner_words(call.mount), call.offset);
         kernel.record(&Event::Read { owner, offset, length: bytes.len() as u64, data: hash(bytes) });
     });
 }
 
 /// Lends the file system to a call that is carried out now.
 pub(crate) fn files<R>(work: impl FnOnce(&mut Vfs, Stamp) -> R) -> R {
+    interpose::collect_stores();
     kernel::with(|kernel| {
         let stamp = kernel.stamp();
-        work(&mut kernel.files, stamp)
+        kernel.begin_landing(stamp.thread);
+        let result = work(&mut kernel.files, stamp);
+        kernel.end_landing(stamp.thread);
+        kernel.record_changes(stamp);
+        result
+    })
+}
+
+/// What a fault of the processor at an address of a mapping means. Changes no disk.
+pub(crate) fn page_fault(address: usize) -> Fault {
+    kernel::with(|kernel| kernel.files.page_fault(address))
+}
+
+/// Makes what was stored to mappings of files writes of their disks. Each is counted and traced, and a crash may fall
+/// before it, as with a write by a call; but no fault of the disk, since nobody could be told, and it takes no time.
+pub(crate) fn collect_stores() {
+    kernel::with(|kernel| {
+        let stamp = kernel.stamp();
+        while let Some(store) = kernel.files.next_store() {
+            kernel.admit_store(&store);
+            kernel.files.carry_out_store(stamp, &store);
+            kernel.record_changes(stamp);
+        }
+    });
+}
+
+/// The mounts of the process that the calling thread belongs to; those of a ghost, too.
+pub(crate) fn own_mounts() -> Vec<MountId> {
+    kernel::with(|kernel| {
+        let Some(owner) = kernel.current_owner() else { return Vec::new() };
+        kernel.files.mounts().filter(|&mount| kernel.mount_owner(mount) == Some(owner)).collect()
     })
 }
 
@@ -93,7 +136,7 @@ enum Wait {
 }
 
 impl Kernel {
-    fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         let thread = self.scheduler.running().map_or(0, |thread| thread.0);
         Stamp { now_ns: self.now_ns(), thread: thread.into() }
     }
@@ -109,6 +152,7 @@ impl Kernel {
     }
 
     fn admit(&mut self, call: &Call<'_>) -> (Passage, Wait) {
+        let bytes = self.bytes_to_carry();
         self.counters.disk_operations += 1;
         if matches!(call.kind, OperationKind::Sync | OperationKind::DataSync) {
             self.counters.syncs += 1;
@@ -118,13 +162,40 @@ impl Kernel {
         let Some(owner) = self.live_owner(call.mount) else {
             return (honest(call.kind), Wait::None);
         };
+        self.record_operation(owner, call);
         if self.crash_falls(owner, call, operation) {
             return (honest(call.kind), Wait::Crashed);
         }
-        let (decision, latency_ns) = self.node(owner.node).decide(&call.path, call.kind, call.length);
-        let passage = self.carry_over(owner, operation, decision);
+        let refused = self.refused(owner, call, operation);
+        let chosen = self.fault_falls(owner, call, operation).or(refused);
+        let decision =
+            chosen.unwrap_or_else(|| self.node(owner.node).decide(&call.path, call.kind, call.length));
+        let latency_ns = self.node(owner.node).latency_ns(&call.path, call.kind, bytes);
+        let passage = self.carry_over(owner, call, operation, decision);
+        self.remount(owner, call, operation, decision);
         let wait = if latency_ns > 0 { Wait::Latency(Duration::from_nanos(latency_ns)) } else { Wait::Turn };
         (passage, wait)
+    }
+
+    fn admit_store(&mut self, store: &Store) {
+        let call = Call {
+            mount: store.mount,
+            kind: OperationKind::Write,
+            path: Arc::clone(&store.path),
+            offset: store.offset,
+            bytes: &store.bytes,
+            length: store.bytes.len() as u64,
+            descriptor: None,
+        };
+        self.counters.disk_operations += 1;
+        let operation = self.files.operations(call.mount) + 1;
+        self.record_call(&call, operation);
+        if let Some(owner) = self.live_owner(call.mount) {
+            self.record_operation(owner, &call);
+            if !self.crash_falls(owner, &call, operation) {
+                self.fault_passes_by(owner);
+            }
+        }
     }
 
     fn record_call(&mut self, call: &Call<'_>, operation: u64) {
@@ -141,7 +212,13 @@ impl Kernel {
     }
 
     /// Makes a drawn decision the call's, and traces it where it is a fault.
-    fn carry_over(&mut self, owner: Incarnation, operation: u64, decision: Decision) -> Passage {
+    fn carry_over(
+        &mut self,
+        owner: Incarnation,
+        call: &Call<'_>,
+        operation: u64,
+        decision: Decision,
+    ) -> Passage {
         let (passage, fault) = match decision {
             Decision::Proceed => (Passage::Proceed, None),
             Decision::Short(bytes) => {
@@ -154,6 +231,19 @@ impl Kernel {
             Decision::Sync(SyncFate::Failed) => {
                 (Passage::Sync(SyncFate::Failed), Some(DiskFault::Error(libc::EIO)))
             }
+            Decision::Lost => {
+                self.send_astray(call, Landing::Lost);
+                (Passage::Proceed, Some(DiskFault::Astray(Landing::Lost)))
+            }
+            Decision::Misdirected { pick } => {
+                let landing = self.wrong_place(call, pick);
+                self.send_astray(call, landing);
+                (Passage::Proceed, Some(DiskFault::Astray(landing)))
+            }
+            Decision::Stale => {
+                self.begin_stale_read(owner, call);
+                (Passage::Proceed, None)
+            }
         };
         if let Some(fault) = fault {
             self.record(&Event::DiskFault { owner: (owner.node.0, owner.number), operation, fault });
@@ -161,12 +251,9 @@ impl Kernel {
         passage
     }
 
-    /// Counts the call against the node's crash point, and crashes the node where it is due.
-    fn crash_falls(&mut self, owner: Incarnation, call: &Call<'_>, operation: u64) -> bool {
-        if self.node(owner.node).crash_point.is_none() {
-            return false;
-        }
-        let mut site = CrashSite {
+    /// Where a call stands.
+    pub(crate) fn site(&self, call: &Call<'_>, operation: u64) -> CrashSite {
+        CrashSite {
             operation,
             call: call.kind.name().to_string(),
             path: call.path.to_string(),
@@ -175,7 +262,15 @@ impl Kernel {
             is_write: call.kind == OperationKind::Write,
             inside: false,
             thread: self.current_thread_name(),
-        };
+        }
+    }
+
+    /// Counts the call against the node's crash point, and crashes the node where it is due.
+    fn crash_falls(&mut self, owner: Incarnation, call: &Call<'_>, operation: u64) -> bool {
+        if self.node(owner.node).crash_point.is_none() {
+            return false;
+        }
+        let mut site = self.site(call, operation);
         let Some(point) = &mut self.node(owner.node).crash_point else { return false };
         if !point.filter.matches(&site) {
             return false;
@@ -194,22 +289,30 @@ impl Kernel {
     }
 
     /// Carries out the part of a write that had reached the page cache when the crash fell. After a power
-    /// failure the image tears it further, so it is there whole.
+    /// failure it is the image that tears the write, so here it is done whole.
     fn write_in_part(&mut self, owner: Incarnation, call: &Call<'_>, crash: Crash) {
         let descriptor = call.descriptor.expect("a write inside which a crash falls has a descriptor");
         let Some(described) = self.files.describe(descriptor) else { return };
         let inode = described.inode;
-        if call.bytes.is_empty() {
+        let stamp = self.stamp();
+        let room = self.files.disk(call.mount).room(inode, call.offset, call.length);
+        let bytes = &call.bytes[..usize::try_from(room).expect("no more room than bytes")];
+        if bytes.is_empty() {
             return;
         }
-        let stamp = self.stamp();
-        let touched = Sectors::touched(call.offset, call.length);
-        let written = match crash {
-            Crash::PowerFailure => touched,
-            Crash::ProcessKill => self.node(owner.node).draw_below(touched),
-        };
-        let surviving = Sectors::prefix(touched, written);
-        self.files.disk_mut(call.mount).write_partially(inode, call.offset, call.bytes, &surviving, stamp);
+        match crash {
+            Crash::PowerFailure => {
+                let disk = self.files.disk_mut(call.mount);
+                disk.write(inode, call.offset, bytes, stamp);
+                let write = disk.sequence();
+                self.node(owner.node).power_fails_inside(write);
+            }
+            Crash::ProcessKill => {
+                let touched = Sectors::touched(call.offset, room);
+                let surviving = Sectors::prefix(touched, self.node(owner.node).draw_below(touched));
+                self.files.disk_mut(call.mount).write_partially(inode, call.offset, bytes, &surviving, stamp);
+            }
+        }
     }
 }
 
@@ -217,6 +320,20 @@ impl Kernel {
 fn honest(kind: OperationKind) -> Passage {
     match kind {
         OperationKind::Sync | OperationKind::DataSync => Passage::Sync(SyncFate::Honest),
-        _ => Passage::Proceed,
+        OperationKind::Open
+        | OperationKind::Create
+        | OperationKind::Read
+        | OperationKind::Write
+        | OperationKind::Truncate
+        | OperationKind::Allocate
+        | OperationKind::RangeSync
+        | OperationKind::Link
+        | OperationKind::Unlink
+        | OperationKind::Rename
+        | OperationKind::MakeDirectory
+        | OperationKind::RemoveDirectory
+        | OperationKind::SetAttributes
+        | OperationKind::Metadata
+        | OperationKind::Lock => Passage::Proceed,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::agenda::Agenda;
 use super::mailbox::Mailbox;
+use super::medium::Underway;
 use super::node::{Node, NodeEvent};
 use super::scheduler::Scheduler;
 use super::{Abort, Options};
@@ -35,6 +36,7 @@ pub(crate) struct Kernel {
     /// Set once the run cannot go on; the runtime's thread ends it as soon as it holds the baton.
     pub(crate) abort: Option<Abort>,
     pub(crate) counters: Counters,
+    pub(crate) underway: Underway,
 }
 
 /// What the machine counted over a run.
@@ -86,6 +88,11 @@ impl Kernel {
     /// Records an event.
     pub(crate) fn record(&mut self, event: &Event) {
         self.record_with(event, &String::new);
+    }
+
+    /// Records that links were cut or mended, after it was done.
+    pub(crate) fn record_network(&mut self) {
+        self.record(&Event::Network { blocked_links: self.network.blocked_links() as u64 });
     }
 
     /// Records an event with details for the reader of the trace file.

@@ -2,22 +2,28 @@
 
 pub(crate) mod agenda;
 pub(crate) mod clock;
+mod crash;
 mod endpoint;
+mod fault_point;
 pub(crate) mod gate;
 pub(crate) mod kernel;
 mod mailbox;
+mod medium;
 pub(crate) mod node;
+mod panic;
 mod policy;
+mod recorder;
 pub(crate) mod scheduler;
 
 pub use clock::ClockOptions;
+pub use crash::{Crash, CrashPoint, CrashSite, OperationFilter};
 pub use endpoint::{NodeEndpoint, OutsideEndpoint, Received};
+pub use fault_point::{FaultPoint, PointFault};
 pub use kernel::Counters;
-pub use node::{
-    Crash, CrashPoint, CrashSite, NodeEvent, NodeEventKind, NodeId, NodeOptions, OperationFilter, Panic,
-    PathFaults, Process, Stop,
-};
+pub use node::{NodeEvent, NodeEventKind, NodeId, NodeOptions, PathFaults, Process, Stop};
+pub use panic::Panic;
 pub use policy::Policy;
+pub use recorder::{Recorded, RecordedOperation, Recording};
 
 use crate::entropy::{Entropy, Ratio};
 use crate::event::{Event, hash};
@@ -48,10 +54,14 @@ pub struct Options {
     pub virtual_time_limit: Duration,
     /// Real time after which the process is ended with a backtrace of whoever holds the baton.
     pub real_time_limit: Duration,
+    /// Bytes that the program may have allocated at the same time, the machine's own share (the bytes on its disks
+    /// above all) included. Who asks for more ends the process ([`crate::isolation::End::OutOfMemory`]).
+    pub memory_limit_bytes: u64,
     /// Prefixes of the names of threads that a library keeps for the whole process, whichever node made them
     /// first (sled's `sled-io-`): they belong to no node and survive its crashes.
     pub process_wide_threads: Vec<String>,
-    /// Whether the kernel enforces that no system call leaves the machine (seccomp). Costs about a tenth.
+    /// Whether the kernel enforces that no system call leaves the machine (seccomp). The run and its trace
+    /// are the same, and so is, as far as can be measured, its cost.
     pub enforce_hermetic: bool,
 }
 
@@ -64,6 +74,7 @@ impl Options {
             preemption: Ratio::percent(5),
             virtual_time_limit: Duration::from_secs(24 * 3600),
             real_time_limit: Duration::from_secs(60),
+            memory_limit_bytes: 4 << 30,
             process_wide_threads: Vec::new(),
             enforce_hermetic: false,
         }
@@ -138,7 +149,7 @@ pub fn run<T: Send>(
     trace: Option<Box<dyn Write + Send>>,
     main: impl AsyncFnOnce(Machine) -> T + Send,
 ) -> Result<Completed<T>, Aborted> {
-    interpose::activate_heap();
+    interpose::activate_heap(options.memory_limit_bytes);
     // A fresh thread: the hash seeds and thread-locals of the caller's have a history.
     std::thread::scope(|scope| {
         let runtime = std::thread::Builder::new().name("brownout".to_string());
@@ -154,7 +165,7 @@ fn run_here<T>(
 ) -> Result<Completed<T>, Aborted> {
     interpose::become_runtime();
     interpose::start_watchdog(options.real_time_limit);
-    node::install_panic_hook();
+    panic::install_panic_hook();
     let mut runtime = madsim::runtime::Runtime::with_seed_and_config(options.seed, madsim::Config::default());
     runtime.set_time_limit(options.virtual_time_limit);
     // madsim's runtime probes the kernel's entropy once while it is made.
@@ -192,7 +203,7 @@ fn new_kernel(options: Options, trace: Option<Box<dyn Write>>) -> Kernel {
         options,
         agenda: agenda::Agenda::default(),
         nodes: Vec::new(),
-        files: Vfs::new(),
+        files: Vfs::with_memory(Box::new(interpose::MappedMemory)),
         network: Network::new(seed),
         in_flight: InFlight::new(),
         receivers: BTreeMap::new(),
@@ -200,6 +211,7 @@ fn new_kernel(options: Options, trace: Option<Box<dyn Write>>) -> Kernel {
         events: Mailbox::new(),
         unowned_entropy: Entropy::stream(seed, "threads without a node"),
         abort: None,
+        underway: medium::Underway::default(),
         counters: Counters::default(),
     }
 }
@@ -209,13 +221,13 @@ fn classify(payload: &(dyn std::any::Any + Send)) -> Abort {
     if payload.is::<RunAborted>() {
         return kernel::with(|kernel| kernel.abort.clone()).expect("an abort is noted before it is raised");
     }
-    let message = node::panic_message(payload);
+    let message = panic::panic_message(payload);
     if message.contains("all tasks will block forever") {
         Abort::Deadlock
     } else if message.contains("time limit exceeded") {
         Abort::VirtualTimeLimit
     } else {
-        Abort::Panic { message: node::last_panic().unwrap_or(message) }
+        Abort::Panic { message: panic::last_panic().unwrap_or(message) }
     }
 }
 
@@ -307,7 +319,7 @@ impl Machine {
             let now_ns = kernel.now_ns();
             let (id, deliveries) = kernel.network.partition(now_ns, partition);
             kernel.put_in_flight(deliveries);
-            kernel.record(&Event::Network { blocked_links: partition.pairs().len() as u64 });
+            kernel.record_network();
             id
         })
     }
@@ -316,7 +328,7 @@ impl Machine {
     pub fn heal(&self, partition: PartitionId) {
         kernel::with(|kernel| {
             kernel.network.heal(partition);
-            kernel.record(&Event::Network { blocked_links: 0 });
+            kernel.record_network();
         });
     }
 
@@ -324,7 +336,7 @@ impl Machine {
     pub fn heal_all(&self) {
         kernel::with(|kernel| {
             kernel.network.heal_all();
-            kernel.record(&Event::Network { blocked_links: 0 });
+            kernel.record_network();
         });
     }
 

@@ -7,8 +7,13 @@
 
 use super::Machine;
 use super::clock::{Clock, ClockOptions};
+use super::crash::{Crash, CrashPoint, CrashSite};
 use super::endpoint::NodeEndpoint;
+use super::fault_point::ArmedFault;
 use super::kernel::{self, Kernel};
+use super::medium::DiskLife;
+use super::panic::{Panic, last_panic, panic_message};
+use super::recorder::Recorder;
 use super::scheduler::{self, WaitKey};
 use crate::disk::{
     CrashChoices, CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind,
@@ -16,11 +21,9 @@ use crate::disk::{
 };
 use crate::entropy::Entropy;
 use crate::event::{Event, StopCause};
-use crate::interpose;
 use crate::network;
 use crate::vfs::MountId;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// A node's number, from 0 in the order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,69 +73,6 @@ pub struct PathFaults {
     pub options: FaultOptions,
 }
 
-/// What a crash is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Crash {
-    /// The process is killed: everything written survives in the page cache.
-    ProcessKill,
-    /// The power fails: the disk's profile says what survives.
-    PowerFailure,
-}
-
-/// A crash that waits for a disk operation.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct CrashPoint {
-    /// Which crash.
-    pub crash: Crash,
-    /// Falls on the boundary before this matching operation from now on, counted from 1.
-    pub operation: u64,
-    /// Falls inside that operation instead, if it is a write: some of its sectors are written.
-    pub inside: bool,
-    /// Which operations count.
-    pub filter: OperationFilter,
-}
-
-/// Which disk operations count. The default is every one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OperationFilter {
-    /// Only those of threads whose name begins so; empty is every thread.
-    pub thread_prefix: String,
-    /// Only those on a path that contains this; empty is every path.
-    pub path_contains: String,
-    /// Only writes.
-    pub writes_only: bool,
-}
-
-impl OperationFilter {
-    pub(crate) fn matches(&self, site: &CrashSite) -> bool {
-        site.thread.starts_with(&self.thread_prefix)
-            && site.path.contains(&self.path_contains)
-            && (!self.writes_only || site.is_write)
-    }
-}
-
-/// Where a crash fell.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct CrashSite {
-    /// The number of the operation on this incarnation's mount, from 1.
-    pub operation: u64,
-    /// The call.
-    pub call: String,
-    /// Its path below the mount.
-    pub path: String,
-    /// Offset in bytes.
-    pub offset: u64,
-    /// Bytes written.
-    pub length: u64,
-    /// Whether it is a write.
-    pub is_write: bool,
-    /// Whether the crash fell inside it.
-    pub inside: bool,
-    /// The name of the thread that made it.
-    pub thread: String,
-}
-
 /// Something that happened to a node.
 #[derive(Clone, Debug)]
 pub struct NodeEvent {
@@ -168,23 +108,6 @@ pub struct Stop {
     pub last_operations: Vec<String>,
 }
 
-/// A panic on a simulated thread.
-#[derive(Clone, Debug)]
-pub struct Panic {
-    /// The thread's name.
-    pub thread: String,
-    /// Message and place.
-    pub message: String,
-    frames: Vec<usize>,
-}
-
-impl Panic {
-    /// The backtrace, a line for each frame. Outside simulated threads only: it reads debug information.
-    pub fn backtrace(&self) -> String {
-        interpose::describe(&self.frames)
-    }
-}
-
 /// What a node's main function is given.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -216,6 +139,9 @@ pub(crate) struct Node {
     disk: Option<Disk>,
     mount: Option<MountId>,
     pub(crate) crash_point: Option<CrashPoint>,
+    pub(crate) armed_fault: ArmedFault,
+    pub(crate) disk_life: DiskLife,
+    pub(crate) recorder: Option<Recorder>,
     /// Live threads and the mount of each incarnation that is not quite gone.
     lives: Vec<Life>,
 }
@@ -241,15 +167,30 @@ impl Node {
         self.up && self.number == incarnation.number
     }
 
-    /// What becomes of a call on `path`, and how many nanoseconds of virtual time it takes.
-    pub(crate) fn decide(&mut self, path: &str, kind: OperationKind, length: u64) -> (Decision, u64) {
-        match self.faults.iter_mut().find(|(part, _)| path.contains(part.as_str())) {
-            Some((_, state)) => (state.decide(kind, length), state.latency_ns(kind)),
+    /// The faults of the device that `path` lies on.
+    pub(crate) fn fault_state(&mut self, path: &str) -> Option<&mut FaultState> {
+        self.faults.iter_mut().find(|(part, _)| path.contains(part.as_str())).map(|(_, state)| state)
+    }
+
+    /// What becomes of a call on `path`.
+    pub(crate) fn decide(&mut self, path: &str, kind: OperationKind, length: u64) -> Decision {
+        match self.fault_state(path) {
+            Some(state) => state.decide(kind, length),
             None if matches!(kind, OperationKind::Sync | OperationKind::DataSync) => {
-                (Decision::Sync(SyncFate::Honest), 0)
+                Decision::Sync(SyncFate::Honest)
             }
-            None => (Decision::Proceed, 0),
+            None => Decision::Proceed,
         }
+    }
+
+    /// How many nanoseconds of virtual time a call on `path` takes that carries so many bytes to the medium.
+    pub(crate) fn latency_ns(&mut self, path: &str, kind: OperationKind, bytes: u64) -> u64 {
+        self.fault_state(path).map_or(0, |state| state.latency_ns(kind, bytes))
+    }
+
+    /// The power is about to fail in the middle of the pending write with this sequence number.
+    pub(crate) fn power_fails_inside(&mut self, write: u64) {
+        self.crash_choices.power_fails_inside(write);
     }
 
     /// A number in `0..=bound` for a part of a write.
@@ -314,6 +255,7 @@ impl Kernel {
         result: Result<(), String>,
         site: Option<CrashSite>,
     ) {
+        let now_ns = self.now_ns();
         let node = &mut self.nodes[usize::from(id.0)];
         assert!(node.up, "a node that is down cannot stop");
         let mount = node.mount.take().expect("a running node has its disk mounted");
@@ -321,7 +263,7 @@ impl Kernel {
             StopCause::PowerFailure => node.options.profile,
             StopCause::Exit | StopCause::ProcessKill => Profile::ProcessKill,
         };
-        let (image, report) = crash_image(self.files.disk(mount), profile, &mut *node.crash_choices);
+        let (image, report) = crash_image(self.files.disk(mount), profile, now_ns, &mut *node.crash_choices);
         let last_operations = self.files.last_operations(mount).map(ToString::to_string).collect();
         let endpoint = node.endpoint();
         let number = node.number;
@@ -330,7 +272,9 @@ impl Kernel {
         node.up = false;
         node.paused = false;
         node.crash_point = None;
+        node.armed_fault.forget();
         node.disk = Some(image);
+        self.end_recording(id);
         self.files.detach_as_ghost(mount);
         self.unregister(endpoint);
         self.wake(WaitKey::Resume(id.0), usize::MAX);
@@ -351,13 +295,18 @@ impl Kernel {
         let number = node.number;
         let root = format!("/brownout/{}.{number}", node.options.name);
         let disk = node.disk.take().expect("a node that is down has its disk");
-        let mount = self.files.mount(&root, disk);
         let capacity_bytes =
             node.faults.iter().map(|(_, state)| state.options().capacity_bytes).max().unwrap_or(0);
-        self.files.disk_mut(mount).set_capacity_bytes(capacity_bytes);
+        let keeps_previous = node.faults.iter().any(|(_, state)| !state.options().stale_read.is_zero());
+        node.disk_life = DiskLife::default();
+        let mount = self.files.mount(&root, disk);
         node.mount = Some(mount);
         node.lives.push(Life { number, threads: 0, mount });
         let endpoint = node.endpoint();
+        self.begin_recording(id, mount);
+        let disk = self.files.disk_mut(mount);
+        disk.set_capacity_bytes(capacity_bytes);
+        disk.set_keeps_previous(keeps_previous);
         self.register(endpoint);
         self.record(&Event::Started { node: (id.0, number) });
         Process {
@@ -392,6 +341,9 @@ impl Machine {
                 disk: Some(Disk::new()),
                 mount: None,
                 crash_point: None,
+                armed_fault: ArmedFault::default(),
+                disk_life: DiskLife::default(),
+                recorder: None,
                 lives: Vec::new(),
             });
             id
@@ -408,6 +360,7 @@ impl Machine {
             let result = caught.unwrap_or_else(|payload| {
                 Err(last_panic().unwrap_or_else(|| panic_message(payload.as_ref())))
             });
+            crate::interpose::collect_stores();
             kernel::with(|kernel| {
                 if kernel.node(owner.node).is_current(owner) {
                     kernel.stop(owner.node, StopCause::Exit, result, None);
@@ -434,6 +387,25 @@ impl Machine {
     /// chosen operation, or to search for the smallest loss that does harm.
     pub fn choose_losses(&self, id: NodeId, choices: impl CrashChoices + 'static) {
         kernel::with(|kernel| kernel.node(id).crash_choices = Box::new(choices));
+    }
+
+    /// The disk of a node that is down, as its next incarnation will find it. Cloning shares all bytes.
+    ///
+    /// Panics where the node is up.
+    pub fn disk(&self, id: NodeId) -> Disk {
+        kernel::with(|kernel| kernel.node(id).disk.clone().expect("the disk of a running node is its own"))
+    }
+
+    /// Replaces the disk of a node that is down: by an empty one, by an older image of itself, or by any other on
+    /// which nothing is held open. The limit of space is the node's.
+    ///
+    /// Panics where the node is up.
+    pub fn set_disk(&self, id: NodeId, disk: Disk) {
+        kernel::with(|kernel| {
+            let node = kernel.node(id);
+            assert!(!node.up, "node {} is up: its disk cannot be replaced", node.options.name);
+            node.disk = Some(disk);
+        });
     }
 
     /// Takes back a crash point that was not reached.
@@ -476,18 +448,21 @@ impl Machine {
         });
     }
 
-    /// Ends every fault of a node's disk, and its limit of space; syncs take the time that they took.
+    /// Ends every fault of a node's disk, and its limit of space; syncs take the time that they took. What was lost or
+    /// damaged stays so: a damaged sector is whole again once it is written.
     pub fn mend_disk(&self, id: NodeId) {
         kernel::with(|kernel| {
             if let Some(mount) = kernel.node(id).mount {
                 kernel.files.disk_mut(mount).set_capacity_bytes(0);
             }
+            kernel.node(id).disk_life = DiskLife::default();
             for (_, state) in &mut kernel.node(id).faults {
                 let healthy = FaultOptions {
                     sync_latency_base_ns: state.options().sync_latency_base_ns,
                     sync_latency_mean_ns: state.options().sync_latency_mean_ns,
                     sync_latency_max_ns: state.options().sync_latency_max_ns,
                     write_latency_ns: state.options().write_latency_ns,
+                    bytes_per_second: state.options().bytes_per_second,
                     ..FaultOptions::default()
                 };
                 state.set_options(healthy);
@@ -529,15 +504,6 @@ impl Machine {
     }
 }
 
-impl Crash {
-    pub(crate) fn cause(self) -> StopCause {
-        match self {
-            Self::ProcessKill => StopCause::ProcessKill,
-            Self::PowerFailure => StopCause::PowerFailure,
-        }
-    }
-}
-
 fn fault_states(seed: u64, options: &NodeOptions) -> Vec<(String, FaultState)> {
     let state = |(index, part): (usize, &PathFaults)| {
         let entropy = Entropy::stream(seed, &format!("disk faults {index} of {}", options.name));
@@ -560,50 +526,4 @@ pub(crate) fn fill_entropy(bytes: &mut [u8]) {
         Some(owner) => kernel.node(owner.node).entropy.fill(bytes),
         None => kernel.unowned_entropy.fill(bytes),
     });
-}
-
-static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
-
-/// The last panic's message and place.
-pub(crate) fn last_panic() -> Option<String> {
-    LAST_PANIC.lock().ok().and_then(|last| last.clone())
-}
-
-/// A panic's message from its payload.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_string()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_string()
-    }
-}
-
-/// Reports panics of simulated threads to the driver instead of printing them; those of ghosts go nowhere.
-pub(crate) fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        let message = format!("{}{place}", panic_message(panic.payload()));
-        if let Ok(mut last) = LAST_PANIC.lock() {
-            *last = Some(message.clone());
-        }
-        if interpose::is_simulated() {
-            let frames = interpose::own_frames();
-            kernel::with(|kernel| kernel.report_panic(message, frames));
-        }
-    }));
-}
-
-impl Kernel {
-    fn report_panic(&mut self, message: String, frames: Vec<usize>) {
-        let thread = self.current_thread_name();
-        let owner = self.current_owner();
-        if owner.is_some_and(|owner| !self.node(owner.node).is_current(owner)) {
-            return;
-        }
-        let (node, incarnation) = owner.map_or((NodeId(u16::MAX), 0), |owner| (owner.node, owner.number));
-        let what = NodeEventKind::Panicked(Panic { thread, message, frames });
-        self.events.push(NodeEvent { node, incarnation, what });
-    }
 }

@@ -217,6 +217,11 @@ impl Network {
         self.partitions.remove_all();
     }
 
+    /// How many directed pairs of addresses the partitions in force block.
+    pub fn blocked_links(&self) -> usize {
+        self.partitions.blocked_count()
+    }
+
     /// True while a partition blocks what `from` sends to `to`.
     pub fn is_blocked(&self, from: Address, to: Address) -> bool {
         self.partitions.is_blocked(from, to)

@@ -119,6 +119,11 @@ impl Partitions {
         self.blocked.clear();
     }
 
+    /// How many directed pairs are blocked.
+    pub(super) fn blocked_count(&self) -> usize {
+        self.blocked.len()
+    }
+
     pub(super) fn is_blocked(&self, from: Address, to: Address) -> bool {
         self.blocked.contains_key(&(from, to))
     }

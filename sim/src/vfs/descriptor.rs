@@ -43,6 +43,9 @@ impl Description {
     }
 }
 
+/// How many descriptors there can be (as `fs.nr_open`).
+const MOST_DESCRIPTORS: usize = 1 << 20;
+
 /// The number of an open file description, which locks are held by.
 pub(super) type DescriptionId = usize;
 
@@ -105,19 +108,43 @@ impl Descriptors {
         Ok(self.refer(id, close_on_exec, first_slot))
     }
 
-    /// Closes `descriptor`; returns the description if that was its last one.
-    pub(super) fn remove(&mut self, descriptor: c_int) -> Result<(DescriptionId, Option<Description>)> {
+    /// Lets `descriptor`, any from the first on, refer to the description of `from`; it must not be open.
+    pub(super) fn place(&mut self, from: c_int, descriptor: c_int, close_on_exec: bool) -> Result<()> {
+        let id = self.id(from)?;
+        let slot = slot_index(descriptor).filter(|&slot| slot < MOST_DESCRIPTORS).ok_or(Errno::EBADF)?;
+        while self.slots.len() <= slot {
+            self.free_slots.push(Reverse(self.slots.len()));
+            self.slots.push(None);
+        }
+        self.free_slots.retain(|Reverse(free)| *free != slot);
+        self.retain(id);
+        self.slots[slot] = Some(Descriptor { description: id, close_on_exec });
+        Ok(())
+    }
+
+    /// Closes `descriptor`, which gave up its reference to the description that is returned.
+    pub(super) fn remove(&mut self, descriptor: c_int) -> Result<DescriptionId> {
         let Descriptor { description: id, .. } = *self.slot(descriptor)?;
         let slot = slot_index(descriptor).expect("it was just found");
         self.slots[slot] = None;
         self.free_slots.push(Reverse(slot));
-        let description = self.descriptions[id].as_mut().expect("a descriptor refers to a description");
+        Ok(id)
+    }
+
+    /// Refers to a description once more.
+    pub(super) fn retain(&mut self, id: DescriptionId) {
+        self.descriptions[id].as_mut().expect("what refers to a description keeps it").references += 1;
+    }
+
+    /// Gives up a reference to a description; returns it if that was the last one.
+    pub(super) fn release(&mut self, id: DescriptionId) -> Option<Description> {
+        let description = self.descriptions[id].as_mut().expect("what refers to a description keeps it");
         description.references -= 1;
         if description.references > 0 {
-            return Ok((id, None));
+            return None;
         }
         self.free_descriptions.push(id);
-        Ok((id, self.descriptions[id].take()))
+        self.descriptions[id].take()
     }
 
     pub(super) fn close_on_exec(&self, descriptor: c_int) -> Result<bool> {
@@ -195,8 +222,6 @@ pub struct Described<'a> {
     pub offset: u64,
     /// Where the next sequential write begins: the size of the file for `O_APPEND`, else the offset.
     pub write_offset: u64,
-    /// True for `O_SYNC` and `O_DSYNC`: each write is also a sync.
-    pub synchronous: bool,
     /// True for a directory.
     pub is_directory: bool,
 }
@@ -214,7 +239,6 @@ impl Vfs {
             path: &description.path,
             offset: description.offset,
             write_offset: if appends { disk.size(description.inode) } else { description.offset },
-            synchronous: description.flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
             is_directory,
         })
     }
@@ -223,23 +247,36 @@ impl Vfs {
     /// has no name. Every lock that the process holds on the file by `F_SETLK` goes with any close
     /// (fcntl_locking(2)).
     pub fn close(&mut self, descriptor: c_int) -> Result<()> {
-        let (mount, inode) = {
-            let description = self.descriptors.get(descriptor)?;
-            (description.mount, description.inode)
-        };
-        let (id, last) = self.descriptors.remove(descriptor)?;
-        let mount = self.mount_mut(mount);
-        mount.locks.release_process(inode);
-        if last.is_some() {
-            mount.locks.release_description(inode, id);
-            mount.disk.close(inode);
-        }
+        let (mount, inode) = self.file_of(descriptor)?;
+        let id = self.descriptors.remove(descriptor)?;
+        self.mount_mut(mount).locks.release_process(inode);
+        self.release_description(id);
         Ok(())
     }
 
     /// `dup`.
     pub fn dup(&mut self, descriptor: c_int) -> Result<c_int> {
         self.descriptors.duplicate(descriptor, 0, false)
+    }
+
+    /// `dup2`, and with `exclusive` `dup3`: `to` refers to what `from` does, and is closed before where it is open.
+    /// Numbers below [`FIRST_DESCRIPTOR`] are none of ours.
+    pub fn dup_to(&mut self, from: c_int, to: c_int, exclusive: bool, close_on_exec: bool) -> Result<c_int> {
+        if from == to && exclusive {
+            return Err(Errno::EINVAL.into());
+        }
+        self.descriptors.get(from)?;
+        if from == to {
+            return Ok(to);
+        }
+        if (0..FIRST_DESCRIPTOR).contains(&to) {
+            return Err(Error::Unsupported { call: "dup2 of a file to the number of a host's descriptor" });
+        }
+        if self.descriptors.get(to).is_ok() {
+            self.close(to)?;
+        }
+        self.descriptors.place(from, to, close_on_exec)?;
+        Ok(to)
     }
 
     /// `fcntl` with a command that takes a number or nothing: `F_DUPFD`, `F_DUPFD_CLOEXEC`, `F_GETFD`,
@@ -262,11 +299,12 @@ impl Vfs {
             }
             libc::F_GETFL => Ok(self.descriptors.get(descriptor)?.flags),
             libc::F_SETFL => {
+                let is_directory = self.describe(descriptor).is_some_and(|it| it.is_directory);
                 let description = self.descriptors.get_mut(descriptor)?;
-                if argument & libc::O_DIRECT != 0 {
-                    return Err(Error::Unsupported { call: "fcntl(F_SETFL, O_DIRECT)" });
+                if is_directory && argument & libc::O_DIRECT != 0 {
+                    return Err(Errno::EINVAL.into());
                 }
-                let changeable = libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOATIME;
+                let changeable = libc::O_APPEND | libc::O_DIRECT | libc::O_NONBLOCK | libc::O_NOATIME;
                 description.flags = description.flags & !changeable | argument & changeable;
                 Ok(0)
             }
@@ -277,13 +315,14 @@ impl Vfs {
         }
     }
 
-    /// Closes every descriptor and directory stream of `mount`.
+    /// Ends every descriptor, directory stream and mapping of `mount`.
     pub(super) fn close_all(&mut self, mount: MountId) {
         let open: Vec<_> = self.descriptors.of_mount(mount).collect();
         self.streams.retain(|_, stream| !open.contains(&stream.descriptor()));
         for descriptor in open {
             self.close(descriptor).expect("a descriptor in the table is open");
         }
+        self.unmap_all(mount);
     }
 }
 

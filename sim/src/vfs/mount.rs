@@ -153,9 +153,9 @@ impl Vfs {
         self.mount_ref(mount).no_space
     }
 
-    /// Open descriptors of `mount`, those of directory streams included.
+    /// Open descriptors of `mount`, those of directory streams and mappings included.
     pub fn open_descriptors(&self, mount: MountId) -> usize {
-        self.descriptors.count(mount)
+        self.descriptors.count(mount) + self.mapping_count(mount)
     }
 
     /// The free space of `mount`.

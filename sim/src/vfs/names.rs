@@ -49,7 +49,7 @@ impl Vfs {
         Ok(())
     }
 
-    /// `renameat2` with no flag or `RENAME_NOREPLACE`.
+    /// `renameat2` with no flag, `RENAME_NOREPLACE` or `RENAME_EXCHANGE`.
     pub fn renameat2(
         &mut self,
         stamp: Stamp,
@@ -57,12 +57,16 @@ impl Vfs {
         (new_directory, new_path): (c_int, &[u8]),
         flags: c_uint,
     ) -> Result<()> {
-        let no_replace = match flags {
-            0 => false,
-            libc::RENAME_NOREPLACE => true,
-            _ => {
-                return Err(Error::Unsupported { call: "renameat2 with RENAME_EXCHANGE or RENAME_WHITEOUT" });
+        let rename = match flags {
+            0 => Renaming::Replace,
+            libc::RENAME_NOREPLACE => Renaming::NoReplace,
+            libc::RENAME_EXCHANGE => Renaming::Exchange,
+            // do_renameat2: an exchange replaces nothing and leaves nothing.
+            _ if flags & libc::RENAME_EXCHANGE != 0 => return Err(Errno::EINVAL.into()),
+            libc::RENAME_WHITEOUT => {
+                return Err(Error::Unsupported { call: "renameat2 with RENAME_WHITEOUT" });
             }
+            _ => return Err(Errno::EINVAL.into()),
         };
         let old_place = self.place(old_directory, old_path)?;
         let old = self.parent(old_place)?;
@@ -72,11 +76,15 @@ impl Vfs {
             return Err(Errno::EXDEV.into());
         }
         let disk = self.disk(old_place.mount);
-        let Some((old_name, new_name)) = check_rename(disk, &old, &new, no_replace)? else { return Ok(()) };
+        let Some((old_name, new_name)) = check_rename(disk, &old, &new, rename)? else { return Ok(()) };
         let record: Arc<str> =
             format!("{} → {}", self.path_in_mount(old_place), self.path_in_mount(new_place)).into();
         let mount = self.mount_mut(old_place.mount);
-        mount.disk.rename((old.directory, old_name), (new.directory, new_name), stamp);
+        let (one, other) = ((old.directory, old_name), (new.directory, new_name));
+        match rename {
+            Renaming::Replace | Renaming::NoReplace => mount.disk.rename(one, other, stamp),
+            Renaming::Exchange => mount.disk.exchange(one, other, stamp),
+        }
         mount.record(OperationKind::Rename, record, (0, 0), stamp);
         Ok(())
     }
@@ -167,17 +175,25 @@ impl Vfs {
     }
 }
 
+/// What `renameat2` is to do with what has the new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renaming {
+    Replace,
+    NoReplace,
+    Exchange,
+}
+
 /// The names of a rename that may be done; `None` where there is nothing to do. The checks stand in the order
 /// of Linux's `do_renameat2` and `vfs_rename` (fs/namei.c), which decides the errno where several apply.
 fn check_rename<'a>(
     disk: &Disk,
     old: &Parent<'a>,
     new: &Parent<'a>,
-    no_replace: bool,
+    rename: Renaming,
 ) -> Result<Option<(&'a [u8], &'a [u8])>> {
     let Last::Name(old_name) = old.last else { return Err(Errno::EBUSY.into()) };
     let Last::Name(new_name) = new.last else {
-        return Err(if no_replace { Errno::EEXIST } else { Errno::EBUSY }.into());
+        return Err(if rename == Renaming::NoReplace { Errno::EEXIST } else { Errno::EBUSY }.into());
     };
     let moved = step(disk, old.directory, old_name)?;
     // A directory that was removed while open takes no new entries.
@@ -185,13 +201,20 @@ fn check_rename<'a>(
         return Err(Errno::ENOENT.into());
     }
     let target = match step(disk, new.directory, new_name) {
-        Ok(_) if no_replace => return Err(Errno::EEXIST.into()),
+        Ok(_) if rename == Renaming::NoReplace => return Err(Errno::EEXIST.into()),
         Ok(target) => Some(target),
-        Err(Error::Errno(Errno::ENOENT)) => None,
+        Err(Error::Errno(Errno::ENOENT)) if rename != Renaming::Exchange => None,
         Err(error) => return Err(error),
     };
     let moves_directory = disk.file_type(moved) == FileType::Directory;
-    if !moves_directory && (old.trailing_slash || new.trailing_slash) {
+    if !moves_directory && old.trailing_slash {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let gets_directory = match rename {
+        Renaming::Exchange => target.is_some_and(|target| disk.file_type(target) == FileType::Directory),
+        Renaming::Replace | Renaming::NoReplace => moves_directory,
+    };
+    if !gets_directory && new.trailing_slash {
         return Err(Errno::ENOTDIR.into());
     }
     if moves_directory && old.directory != new.directory && disk.is_ancestor(moved, new.directory) {
@@ -206,7 +229,11 @@ fn check_rename<'a>(
         && old.directory != new.directory
         && disk.is_ancestor(target, old.directory);
     if holds_old {
-        return Err(Errno::ENOTEMPTY.into());
+        let exchange = rename == Renaming::Exchange;
+        return Err(if exchange { Errno::EINVAL } else { Errno::ENOTEMPTY }.into());
+    }
+    if rename == Renaming::Exchange {
+        return Ok(Some((old_name, new_name)));
     }
     match (moves_directory, target_type) {
         (true, FileType::File) => Err(Errno::ENOTDIR.into()),

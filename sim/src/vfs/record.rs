@@ -38,7 +38,20 @@ impl fmt::Display for OperationRecord {
                 write!(formatter, " {} bytes at {}", self.length, self.offset)
             }
             OperationKind::Truncate => write!(formatter, " to {} bytes", self.offset),
-            _ => Ok(()),
+            OperationKind::Open
+            | OperationKind::Create
+            | OperationKind::Read
+            | OperationKind::Sync
+            | OperationKind::DataSync
+            | OperationKind::RangeSync
+            | OperationKind::Link
+            | OperationKind::Unlink
+            | OperationKind::Rename
+            | OperationKind::MakeDirectory
+            | OperationKind::RemoveDirectory
+            | OperationKind::SetAttributes
+            | OperationKind::Metadata
+            | OperationKind::Lock => Ok(()),
         }
     }
 }

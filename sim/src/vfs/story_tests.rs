@@ -60,7 +60,11 @@ impl Story {
             }
             ["close", file] => vfs.close(self.files.remove(file).unwrap())?,
             ["write", file, text] => {
-                let written = vfs.write(stamp, self.files[file], text.as_bytes())?;
+                let done = vfs.write_with(stamp, self.files[file], text.as_bytes(), None, 0)?;
+                if let Some(sync) = vfs.sync_of_write(self.files[file], done, 0) {
+                    vfs.sync_end(stamp, sync, SyncFate::Honest)?;
+                }
+                let written = done.count;
                 return Ok(if written == text.len() { String::new() } else { format!("{written} bytes") });
             }
             ["fill", file, offset, length, with] => {
@@ -146,9 +150,9 @@ impl Story {
                 "size-lost" => TornSize::Lost,
                 _ => TornSize::FollowsData,
             };
-            Keep::Torn(Tear { sectors, size })
+            Keep::Torn(Tear::sectors(sectors, size))
         };
-        let (image, report) = crash_image(self.vfs.disk(self.mount), profile, &mut choices);
+        let (image, report) = crash_image(self.vfs.disk(self.mount), profile, 0, &mut choices);
         self.vfs.unmount(self.mount);
         self.files.clear();
         self.mount = self.vfs.mount("/m", image);

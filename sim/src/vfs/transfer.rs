@@ -1,11 +1,21 @@
-//! Reading, writing, sizes and syncs of open files.
+//! Reading and writing open files.
 
 use super::Vfs;
 use super::error::{Error, Result};
 use super::mount::MountId;
-use crate::disk::{Errno, FileType, InodeNumber, OperationKind, Stamp, SyncFate, SyncScope};
-use libc::{c_int, c_uint};
+use super::sync::OpenSync;
+use crate::disk::{Errno, FileType, InodeNumber, OperationKind, SECTOR_BYTES, Stamp, SyncScope};
+use libc::c_int;
 use std::io::{IoSlice, IoSliceMut};
+
+/// What a write wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The place in the file of the first byte.
+    pub offset: u64,
+    /// How many bytes: fewer than given only where the disk is full.
+    pub count: usize,
+}
 
 impl Vfs {
     /// `read`: from the description's offset on. Returns the count of bytes, zero at the end of the file.
@@ -51,17 +61,93 @@ impl Vfs {
     /// `write`: at the description's offset, or at the end for `O_APPEND`. Returns the count of bytes, fewer
     /// than given only where the disk is full.
     pub fn write(&mut self, stamp: Stamp, descriptor: c_int, bytes: &[u8]) -> Result<usize> {
-        let (offset, count) = self.write_at(stamp, descriptor, bytes, None)?;
-        if count > 0 {
-            self.descriptors.get_mut(descriptor)?.offset = offset + count as u64;
+        self.write_with(stamp, descriptor, bytes, None, 0).map(|written| written.count)
+    }
+
+    /// `write`, with an offset `pwrite`, with the flags of pwritev2(2) that concern where it writes: `RWF_APPEND`,
+    /// `RWF_NOAPPEND`. The sync of a synchronous write is the caller's, by [`Vfs::sync_of_write`].
+    pub fn write_with(
+        &mut self,
+        stamp: Stamp,
+        descriptor: c_int,
+        bytes: &[u8],
+        offset: Option<i64>,
+        flags: c_int,
+    ) -> Result<Written> {
+        let given = offset.map(non_negative).transpose()?;
+        let written = self.write_at(stamp, descriptor, bytes, given, flags)?;
+        if given.is_none() && written.count > 0 {
+            self.descriptors.get_mut(descriptor)?.offset = written.offset + written.count as u64;
         }
-        Ok(count)
+        Ok(written)
     }
 
     /// `pwrite`. As on Linux, a description with `O_APPEND` appends whatever the offset (pwrite(2), BUGS).
     pub fn pwrite(&mut self, stamp: Stamp, descriptor: c_int, bytes: &[u8], offset: i64) -> Result<usize> {
-        let offset = non_negative(offset)?;
-        self.write_at(stamp, descriptor, bytes, Some(offset)).map(|(_, count)| count)
+        self.write_with(stamp, descriptor, bytes, Some(offset), 0).map(|written| written.count)
+    }
+
+    /// The sync that a write ends with: where the description has `O_SYNC` or `O_DSYNC`, or the flags of pwritev2(2)
+    /// say so, one of the bytes that were written (fs.h, `generic_write_sync`). Nothing where it has none.
+    pub fn sync_of_write(&self, descriptor: c_int, written: Written, flags: c_int) -> Option<OpenSync> {
+        let description = self.descriptors.get(descriptor).ok().filter(|_| written.count > 0)?;
+        let scope = sync_of_writes(description.flags, flags)?;
+        let range = (written.offset, written.offset + written.count as u64);
+        Some(self.sync_range(description.mount, description.inode, description.path.clone(), scope, range))
+    }
+
+    /// Checks the flags of `preadv2` and `pwritev2` over so many bytes. Those that only say how to wait (`RWF_HIPRI`)
+    /// change nothing. What is read is never in the way of a reader that must not wait (`RWF_NOWAIT`), while a buffered
+    /// write that must not wait fails with `EOPNOTSUPP`, as on ext4 (fs/ext4/file.c, `ext4_buffered_write_iter`). So do
+    /// flags that no kernel knows. Over no bytes, or for a descriptor that the call refuses, none is looked at.
+    pub fn check_flags(&self, descriptor: c_int, flags: c_int, bytes: usize, write: bool) -> Result<()> {
+        const RWF_ATOMIC: c_int = 0x40;
+        const RWF_DONTCACHE: c_int = 0x80;
+        let appending = libc::RWF_APPEND | RWF_NOAPPEND;
+        let known = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | appending;
+        let description = self.descriptors.get(descriptor)?;
+        let allowed = if write { description.writes() } else { description.reads() };
+        if flags == 0 || bytes == 0 || !allowed {
+            return Ok(());
+        }
+        if flags & !(known | RWF_ATOMIC | RWF_DONTCACHE) != 0 {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        if flags & !known != 0 {
+            return Err(Error::Unsupported { call: "preadv2 or pwritev2 with RWF_ATOMIC or RWF_DONTCACHE" });
+        }
+        if flags & appending == appending {
+            return Err(Errno::EINVAL.into());
+        }
+        if write && flags & libc::RWF_NOWAIT != 0 { Err(Errno::EOPNOTSUPP.into()) } else { Ok(()) }
+    }
+
+    /// What `O_DIRECT` asks for: that the place in the file, and the address and length of each buffer, are whole
+    /// sectors of 512 bytes; `EINVAL` where not. `offset` is nothing where the call goes on from the description's.
+    /// Nothing is asked of a call over no bytes, or of a read at or behind the end (fs/iomap/direct-io.c).
+    pub fn check_direct(
+        &self,
+        descriptor: c_int,
+        offset: Option<i64>,
+        buffers: &[(usize, usize)],
+        write: bool,
+    ) -> Result<()> {
+        let description = self.descriptors.get(descriptor)?;
+        let total: usize = buffers.iter().map(|(_, length)| length).sum();
+        let allowed = if write { description.writes() } else { description.reads() };
+        if description.flags & libc::O_DIRECT == 0 || total == 0 || !allowed {
+            return Ok(());
+        }
+        let size = self.disk(description.mount).size(description.inode);
+        let given = offset.map(non_negative).transpose()?.unwrap_or(description.offset);
+        let position = if write && description.appends() { size } else { given };
+        let whole = |number: u64| number.is_multiple_of(SECTOR_BYTES);
+        let aligned = |&(address, length): &(usize, usize)| whole(address as u64) && whole(length as u64);
+        let asked = write || position < size;
+        if asked && !(whole(position) && buffers.iter().all(aligned)) {
+            return Err(Errno::EINVAL.into());
+        }
+        Ok(())
     }
 
     /// `writev`, and with an offset `pwritev`: one operation on the disk.
@@ -117,109 +203,26 @@ impl Vfs {
         Ok(position)
     }
 
-    /// `ftruncate`.
-    pub fn ftruncate(&mut self, stamp: Stamp, descriptor: c_int, size: i64) -> Result<()> {
-        let size = non_negative(size)?;
-        let (mount, inode) = self.file_of(descriptor)?;
+    /// `readahead`: advice, once it is clear that the descriptor is a file's that can be read (mm/readahead.c,
+    /// `ksys_readahead`).
+    pub fn readahead(&self, descriptor: c_int) -> Result<()> {
         let description = self.descriptors.get(descriptor)?;
-        if !description.writes() {
-            return Err(Errno::EINVAL.into());
-        }
-        let path = description.path.clone();
-        let mount = self.mount_mut(mount);
-        mount.disk.resize(inode, size, stamp);
-        mount.record(OperationKind::Truncate, path, (size, 0), stamp);
-        Ok(())
-    }
-
-    /// `truncate`.
-    pub fn truncate(&mut self, stamp: Stamp, path: &[u8], size: i64) -> Result<()> {
-        let size = non_negative(size)?;
-        let place = self.place(libc::AT_FDCWD, path)?;
-        let inode = self.lookup(place)?;
-        if self.disk(place.mount).file_type(inode) == FileType::Directory {
-            return Err(Errno::EISDIR.into());
-        }
-        let path = self.path_in_mount(place);
-        let mount = self.mount_mut(place.mount);
-        mount.disk.resize(inode, size, stamp);
-        mount.record(OperationKind::Truncate, path, (size, 0), stamp);
-        Ok(())
-    }
-
-    /// `fallocate` with mode 0, `FALLOC_FL_KEEP_SIZE`, or `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
-    pub fn fallocate(
-        &mut self,
-        stamp: Stamp,
-        descriptor: c_int,
-        mode: c_int,
-        offset: i64,
-        length: i64,
-    ) -> Result<()> {
-        let description = self.descriptors.get(descriptor)?;
-        if offset < 0 || length <= 0 {
-            return Err(Errno::EINVAL.into());
-        }
-        let (keep_size, punch) = match mode {
-            0 => (false, false),
-            libc::FALLOC_FL_KEEP_SIZE => (true, false),
-            libc::FALLOC_FL_PUNCH_HOLE => return Err(Errno::EOPNOTSUPP.into()),
-            mode if mode == libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE => (true, true),
-            _ => return Err(Error::Unsupported { call: "fallocate with this mode" }),
-        };
-        if !description.writes() {
+        if !description.reads() {
             return Err(Errno::EBADF.into());
         }
-        offset.checked_add(length).ok_or(Errno::EFBIG)?;
-        let (offset, length) = (offset.unsigned_abs(), length.unsigned_abs());
-        let (path, inode) = (description.path.clone(), description.inode);
-        let mount = description.mount;
-        let mount = self.mount_mut(mount);
-        if punch {
-            mount.disk.punch(inode, offset, length, stamp);
-        } else if mount.disk.pages_missing(inode, offset, length) > mount.disk.free_pages() {
-            mount.count_no_space();
-            return Err(Errno::ENOSPC.into());
-        } else {
-            mount.disk.allocate(inode, offset, length, keep_size, stamp);
+        let is_directory = self.disk(description.mount).file_type(description.inode) == FileType::Directory;
+        if is_directory { Err(Errno::EINVAL.into()) } else { Ok(()) }
+    }
+
+    /// Where a write with this offset, or at the description's, would begin. Nothing where the descriptor is none.
+    pub fn write_place(&self, descriptor: c_int, offset: Option<u64>, flags: c_int) -> Option<u64> {
+        let description = self.descriptors.get(descriptor).ok()?;
+        let disk = self.disk(description.mount);
+        let is_directory = disk.file_type(description.inode) == FileType::Directory;
+        if !is_directory && appends(description.appends(), flags) {
+            return Some(disk.size(description.inode));
         }
-        mount.record(OperationKind::Allocate, path, (offset, length), stamp);
-        Ok(())
-    }
-
-    /// `fsync` of a file or directory, with the fate that the caller's faults gave it. A failed one reports
-    /// `EIO`.
-    pub fn fsync(&mut self, stamp: Stamp, descriptor: c_int, fate: SyncFate) -> Result<()> {
-        self.sync(stamp, descriptor, SyncScope::All, fate)
-    }
-
-    /// `fdatasync`, likewise.
-    pub fn fdatasync(&mut self, stamp: Stamp, descriptor: c_int, fate: SyncFate) -> Result<()> {
-        self.sync(stamp, descriptor, SyncScope::Data, fate)
-    }
-
-    /// `sync_file_range`: starts write-back and promises nothing (sync_file_range(2): "extremely
-    /// dangerous").
-    pub fn sync_file_range(
-        &mut self,
-        stamp: Stamp,
-        descriptor: c_int,
-        offset: i64,
-        length: i64,
-        flags: c_uint,
-    ) -> Result<()> {
-        let known = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-            | libc::SYNC_FILE_RANGE_WRITE
-            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-        let description = self.descriptors.get(descriptor)?;
-        let overflows = offset.checked_add(length).is_none();
-        if flags & !known != 0 || offset < 0 || length < 0 || overflows {
-            return Err(Errno::EINVAL.into());
-        }
-        let (mount, path) = (description.mount, description.path.clone());
-        let range = (offset.unsigned_abs(), length.unsigned_abs());
-        self.mount_mut(mount).record(OperationKind::RangeSync, path, range, stamp);
-        Ok(())
+        Some(offset.unwrap_or(description.offset))
     }
 
     /// The mount and the inode of an open descriptor.
@@ -239,27 +242,27 @@ impl Vfs {
         Ok((description.mount, description.inode))
     }
 
-    /// Writes at `offset`, or where the description stands; returns where it wrote and how much.
+    /// Writes at `offset`, or where the description stands.
     fn write_at(
         &mut self,
         stamp: Stamp,
         descriptor: c_int,
         bytes: &[u8],
         offset: Option<u64>,
-    ) -> Result<(u64, usize)> {
+        flags: c_int,
+    ) -> Result<Written> {
         let description = self.descriptors.get(descriptor)?;
         if !description.writes() {
             return Err(Errno::EBADF.into());
         }
-        let (inode, appends, path) = (description.inode, description.appends(), description.path.clone());
+        let (inode, path, id) = (description.inode, description.path.clone(), description.mount);
+        let appends = appends(description.appends(), flags);
         let offset = offset.unwrap_or(description.offset);
-        let scope = sync_of_writes(description.flags);
-        let mount = description.mount;
-        let mount = self.mount_mut(mount);
+        let mount = self.mount_mut(id);
         let offset = if appends { mount.disk.size(inode) } else { offset };
         let length = bytes.len() as u64;
         if length == 0 {
-            return Ok((offset, 0));
+            return Ok(Written { offset, count: 0 });
         }
         if offset.checked_add(length).is_none_or(|end| i64::try_from(end).is_err()) {
             return Err(Errno::EFBIG.into());
@@ -274,38 +277,31 @@ impl Vfs {
         let count = usize::try_from(room).expect("no more room than bytes");
         mount.disk.write(inode, offset, &bytes[..count], stamp);
         mount.record(OperationKind::Write, path, (offset, room), stamp);
-        if let Some(scope) = scope {
-            mount.disk.sync(inode, scope, SyncFate::Honest);
-        }
-        Ok((offset, count))
-    }
-
-    fn sync(&mut self, stamp: Stamp, descriptor: c_int, scope: SyncScope, fate: SyncFate) -> Result<()> {
-        let description = self.descriptors.get(descriptor)?;
-        let (inode, path) = (description.inode, description.path.clone());
-        let kind = match scope {
-            SyncScope::All => OperationKind::Sync,
-            SyncScope::Data => OperationKind::DataSync,
-        };
-        let mount = description.mount;
-        let mount = self.mount_mut(mount);
-        mount.disk.sync(inode, scope, fate);
-        mount.record(kind, path, (0, 0), stamp);
-        if fate == SyncFate::Failed { Err(Errno::EIO.into()) } else { Ok(()) }
+        self.refresh(id, inode, (offset, offset + room));
+        Ok(Written { offset, count })
     }
 }
 
-/// What each write of a description with these flags syncs. `O_SYNC` contains the bit of `O_DSYNC`.
-const fn sync_of_writes(flags: c_int) -> Option<SyncScope> {
-    if flags & libc::O_SYNC == libc::O_SYNC {
+/// `RWF_NOAPPEND` of linux/fs.h, since Linux 6.9: write where the offset says, whatever `O_APPEND`.
+const RWF_NOAPPEND: c_int = 0x20;
+
+/// Whether a write appends: by its description, unless the call has it otherwise (pwritev2(2)).
+const fn appends(description: bool, flags: c_int) -> bool {
+    flags & libc::RWF_APPEND != 0 || description && flags & RWF_NOAPPEND == 0
+}
+
+/// What each write of a description with these flags, by a call with those, syncs. `O_SYNC` contains the bit of
+/// `O_DSYNC`.
+const fn sync_of_writes(description: c_int, call: c_int) -> Option<SyncScope> {
+    if description & libc::O_SYNC == libc::O_SYNC || call & libc::RWF_SYNC != 0 {
         Some(SyncScope::All)
-    } else if flags & libc::O_DSYNC != 0 {
+    } else if description & libc::O_DSYNC != 0 || call & libc::RWF_DSYNC != 0 {
         Some(SyncScope::Data)
     } else {
         None
     }
 }
 
-fn non_negative(value: i64) -> Result<u64> {
+pub(super) fn non_negative(value: i64) -> Result<u64> {
     u64::try_from(value).map_err(|_| Errno::EINVAL.into())
 }

@@ -375,11 +375,14 @@ fn overlapping_partitions_heal_one_by_one() {
     };
     let (wide, _) = network.partition(0, &one_way(&[1], &[2, 3]));
     let (narrow, _) = network.partition(0, &one_way(&[1], &[2]));
+    assert_eq!(network.blocked_links(), 2, "a link that two partitions block is one link");
     network.heal(wide);
     network.heal(wide);
+    assert_eq!(network.blocked_links(), 1);
     assert!(network.is_blocked(1, 2) && !network.is_blocked(1, 3) && !network.is_blocked(2, 1));
     network.heal(narrow);
     assert!(!network.is_blocked(1, 2));
+    assert_eq!(network.blocked_links(), 0);
 }
 
 /// Compares the undirected pairs blocked in both directions; nothing else may be blocked.

@@ -1,5 +1,6 @@
 //! The calls that are compared, and how they are drawn.
 
+use super::mapped::{MapCall, map_call};
 use crate::disk::SyncFate;
 use proptest::prelude::*;
 
@@ -31,6 +32,23 @@ pub(super) enum Call {
     Write(usize, Vec<u8>),
     Pwrite(usize, Vec<u8>, u64),
     Writev(usize, Vec<u8>, Vec<u8>, Option<u64>),
+    /// With the flags of pwritev2; no offset is −1.
+    WriteFlagged(usize, Vec<u8>, Option<u64>, i32),
+    /// Like the positional ones, but mostly of whole sectors.
+    DirectRead(usize, usize, u64),
+    DirectWrite(usize, Vec<u8>, u64),
+    CopyRange {
+        from: (usize, Option<u64>),
+        to: (usize, Option<u64>),
+        length: usize,
+    },
+    SendFile {
+        from: (usize, Option<u64>),
+        to: usize,
+        length: usize,
+    },
+    Mapped(usize, MapCall),
+    TruncatePath(At, u64),
     Seek(usize, i64, i32),
     Truncate(usize, u64),
     Allocate(usize, i32, u64, u64),
@@ -38,7 +56,7 @@ pub(super) enum Call {
     Sync(usize, bool, SyncFate),
     Mkdir(At),
     Remove(At, bool),
-    Rename(At, At, bool),
+    Rename(At, At, u32),
     Link(At, At),
     Stat(At),
     Fstat(usize),
@@ -69,6 +87,57 @@ pub(super) enum Outcome {
     Failed(i32),
     /// A slot in it is empty.
     Skipped,
+}
+
+/// The descriptors for which a call is left out where they are direct: those of reads that are not of whole sectors at a
+/// known place, of writes that end within a sector but not in their first, and of copies.
+pub(super) fn loose_for_direct(call: &Call) -> [Option<usize>; 2] {
+    let loose = |number: u64| !number.is_multiple_of(512);
+    let cut = |length: usize| length > 512 && !length.is_multiple_of(512);
+    match call {
+        Call::Read(slot, _) | Call::Readv(slot, _, _, None) => [Some(*slot), None],
+        Call::Pread(slot, length, at) => [(loose(*length as u64) || loose(*at)).then_some(*slot), None],
+        Call::Readv(slot, first, second, Some(at)) => {
+            [(loose(*first as u64) || loose(*second as u64) || loose(*at)).then_some(*slot), None]
+        }
+        Call::Write(slot, bytes)
+        | Call::Pwrite(slot, bytes, _)
+        | Call::WriteFlagged(slot, bytes, ..)
+        | Call::DirectWrite(slot, bytes, _) => [cut(bytes.len()).then_some(*slot), None],
+        Call::Writev(slot, first, second, _) => [cut(first.len() + second.len()).then_some(*slot), None],
+        Call::CopyRange { from, to, .. } => [Some(from.0), Some(to.0)],
+        Call::SendFile { from, to, .. } => [Some(from.0), Some(*to)],
+        _ => [None, None],
+    }
+}
+
+/// A buffer that begins with a whole sector.
+pub(super) struct Placed {
+    bytes: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Placed {
+    pub(super) fn new(length: usize) -> Self {
+        let bytes = vec![0; length + 512];
+        let start = bytes.as_ptr().align_offset(512);
+        Self { bytes, start, length }
+    }
+
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut placed = Self::new(bytes.len());
+        placed.get_mut().copy_from_slice(bytes);
+        placed
+    }
+
+    pub(super) fn get(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.length]
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.length]
+    }
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -119,11 +188,17 @@ fn open_flags() -> impl Strategy<Value = i32> {
         option(libc::O_TRUNC, 4),
         option(libc::O_APPEND, 4),
         option(libc::O_DIRECTORY, 6),
-        option(libc::O_NOFOLLOW, 6),
+        (
+            option(libc::O_NOFOLLOW, 6),
+            option(libc::O_DIRECT, 8),
+            option(libc::O_DSYNC, 30),
+            option(libc::O_SYNC, 30),
+        ),
     );
     (access, options)
-        .prop_map(|(access, (create, exclusive, truncate, append, directory, nofollow))| {
-            access | create | exclusive | truncate | append | directory | nofollow
+        .prop_map(|(access, (create, exclusive, truncate, append, directory, others))| {
+            let (nofollow, direct, data_sync, sync) = others;
+            access | create | exclusive | truncate | append | directory | nofollow | direct | data_sync | sync
         })
         // Changed between kernels (EINVAL since 6.4), and undefined without O_CREAT.
         .prop_filter("O_CREAT with O_DIRECTORY, O_EXCL alone", |flags| {
@@ -152,9 +227,27 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
             .prop_map(|(slot, first, second, at)| Call::Writev(slot, first, second, at)),
         2 => (slot.clone(), -5000..20_000_i64, 0..3_i32).prop_map(|(slot, by, whence)| Call::Seek(slot, by, whence)),
         2 => (slot.clone(), 0..30_000_u64).prop_map(|(slot, size)| Call::Truncate(slot, size)),
-        1 => (slot.clone(), 0..4_i32, 0..20_000_u64, 0..20_000_u64)
+        2 => (slot.clone(), allocation_mode(), 0..20_000_u64, 0..20_000_u64)
             .prop_map(|(slot, mode, offset, length)| Call::Allocate(slot, mode, offset, length)),
         2 => (slot.clone(), any::<bool>(), fate).prop_map(|(slot, data, fate)| Call::Sync(slot, data, fate)),
+    ];
+    let sectors = prop_oneof![6 => (0..24_u64).prop_map(|sector| sector * 512), 1 => 0..9000_u64];
+    let size = sectors.clone().prop_map(|size| usize::try_from(size).unwrap());
+    let given = prop::option::of(offset.clone());
+    let flags = vec![0, libc::RWF_APPEND, 0x20, libc::RWF_APPEND | 0x20, libc::RWF_DSYNC, 1 << 20];
+    let further = prop_oneof![
+        2 => (slot.clone(), 0..24_usize, 0..24_u64)
+            .prop_map(|(slot, length, at)| Call::DirectRead(slot, length * 512, at * 512)),
+        2 => (slot.clone(), any::<u8>(), size, sectors)
+            .prop_map(|(slot, byte, length, at)| Call::DirectWrite(slot, vec![byte; length], at)),
+        1 => (slot.clone(), any::<u8>(), 0..5000_usize, given.clone(), prop::sample::select(flags))
+            .prop_map(|(slot, byte, length, at, flags)| Call::WriteFlagged(slot, vec![byte; length], at, flags)),
+        2 => ((slot.clone(), given.clone()), (slot.clone(), given.clone()), 0..12_000_usize)
+            .prop_map(|(from, to, length)| Call::CopyRange { from, to, length }),
+        1 => ((slot.clone(), given), slot.clone(), 0..12_000_usize)
+            .prop_map(|(from, to, length)| Call::SendFile { from, to, length }),
+        1 => (at(), 0..30_000_u64).prop_map(|(at, size)| Call::TruncatePath(at, size)),
+        12 => map_call().prop_map(|(map, call)| Call::Mapped(map, call)),
     ];
     let descriptors = prop_oneof![
         1 => slot.clone().prop_map(Call::Fstat),
@@ -162,12 +255,13 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
         1 => (slot.clone(), prop::sample::select(vec![libc::LOCK_SH, libc::LOCK_EX, libc::LOCK_UN]))
             .prop_map(|(slot, operation)| Call::Flock(slot, operation)),
         1 => slot.clone().prop_map(Call::Flags),
-        1 => (slot, prop::sample::select(vec![0, libc::O_APPEND])).prop_map(|(slot, flags)| Call::SetFlags(slot, flags)),
+        1 => (slot, prop::sample::select(vec![0, libc::O_APPEND, libc::O_DIRECT])).prop_map(|(slot, flags)| Call::SetFlags(slot, flags)),
     ];
     let names = prop_oneof![
         4 => at().prop_map(Call::Mkdir),
         4 => (at(), any::<bool>()).prop_map(|(at, directory)| Call::Remove(at, directory)),
-        6 => (at(), at(), prop::bool::weighted(0.2)).prop_map(|(from, to, keep)| Call::Rename(from, to, keep)),
+        6 => (at(), at(), prop::sample::select(vec![0, 0, 0, libc::RENAME_NOREPLACE, libc::RENAME_EXCHANGE, 3]))
+            .prop_map(|(from, to, flags)| Call::Rename(from, to, flags)),
         2 => (at(), at()).prop_map(|(from, to)| Call::Link(from, to)),
         2 => at().prop_map(Call::Stat),
         1 => at().prop_map(Call::List),
@@ -175,7 +269,24 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
         1 => (at(), 0..8_i32).prop_map(|(at, mode)| Call::Access(at, mode)),
         1 => at().prop_map(Call::Resolve),
     ];
-    prop_oneof![6 => files, 1 => descriptors, 5 => names]
+    prop_oneof![6 => files, 1 => descriptors, 5 => names, 4 => further]
+}
+
+/// Modes of `fallocate` that both know, or both refuse: not those that ext4 carries out and the run refuses by name.
+fn allocation_mode() -> impl Strategy<Value = i32> {
+    let zero = libc::FALLOC_FL_ZERO_RANGE;
+    prop::sample::select(vec![
+        0,
+        1,
+        2,
+        3,
+        3,
+        zero,
+        zero | 1,
+        zero | 2,
+        zero | 3,
+        libc::FALLOC_FL_UNSHARE_RANGE,
+    ])
 }
 
 /// Modes that let the tests be run by any user.

@@ -1,7 +1,8 @@
 //! The calls on a real directory of the host.
 
 use super::Side;
-use super::call::{At, Call, Outcome, SLOTS};
+use super::call::{At, Call, Outcome, Placed, SLOTS, loose_for_direct};
+use super::mapped::{HostMap, MAPPINGS, MapCall};
 use rustix::fs::{
     Access, AtFlags, Dir, FallocateFlags, FileType as HostType, FlockOperation, Mode, OFlags, RenameFlags,
     SeekFrom,
@@ -14,6 +15,7 @@ pub(super) struct Host {
     root: OwnedFd,
     path: std::path::PathBuf,
     slots: [Option<OwnedFd>; SLOTS],
+    maps: [Option<HostMap>; MAPPINGS],
     /// Whether a directory's link count tells its subdirectories, as on ext4 and tmpfs, but not on btrfs.
     pub(super) counts_subdirectories: bool,
 }
@@ -23,7 +25,13 @@ impl Host {
         let root = rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let counts_subdirectories = rustix::fs::fstat(&root).unwrap().st_nlink == 2;
         let path = directory.canonicalize().unwrap();
-        Self { root, path, slots: [const { None }; SLOTS], counts_subdirectories }
+        Self {
+            root,
+            path,
+            slots: [const { None }; SLOTS],
+            maps: [const { None }; MAPPINGS],
+            counts_subdirectories,
+        }
     }
 
     fn at<'a>(&'a self, at: &'a At) -> Option<(BorrowedFd<'a>, &'a str)> {
@@ -43,31 +51,79 @@ impl Host {
         }
     }
 
+    fn pread(&self, slot: usize, length: usize, at: u64) -> Option<Result<Outcome, HostErrno>> {
+        let mut buffer = Placed::new(length);
+        let read = rustix::io::pread(self.slots[slot].as_ref()?, buffer.get_mut(), at);
+        Some(read.map(|count| Outcome::Bytes(buffer.get()[..count].to_vec())))
+    }
+
     fn call(&mut self, call: &Call) -> Option<Result<Outcome, HostErrno>> {
         let number = |result: Result<usize, HostErrno>| {
             result.map(|count| Outcome::Number(i64::try_from(count).unwrap()))
         };
         let done = |result: Result<(), HostErrno>| result.map(|()| Outcome::Done);
+        for slot in loose_for_direct(call).into_iter().flatten() {
+            if rustix::fs::fcntl_getfl(self.slots[slot].as_ref()?).unwrap().contains(OFlags::DIRECT) {
+                return None;
+            }
+        }
         Some(match call {
             Call::Read(slot, length) => {
-                let mut buffer = vec![0; *length];
-                let read = rustix::io::read(self.slots[*slot].as_ref()?, &mut buffer);
-                read.map(|count| Outcome::Bytes(buffer[..count].to_vec()))
+                let mut buffer = Placed::new(*length);
+                let read = rustix::io::read(self.slots[*slot].as_ref()?, buffer.get_mut());
+                read.map(|count| Outcome::Bytes(buffer.get()[..count].to_vec()))
             }
-            Call::Pread(slot, length, offset) => {
-                let mut buffer = vec![0; *length];
-                let read = rustix::io::pread(self.slots[*slot].as_ref()?, &mut buffer, *offset);
-                read.map(|count| Outcome::Bytes(buffer[..count].to_vec()))
+            Call::Pread(slot, length, offset) | Call::DirectRead(slot, length, offset) => {
+                self.pread(*slot, *length, *offset)?
+            }
+            Call::DirectWrite(slot, bytes, offset) => {
+                let placed = Placed::of(bytes);
+                number(rustix::io::pwrite(self.slots[*slot].as_ref()?, placed.get(), *offset))
+            }
+            Call::WriteFlagged(slot, bytes, offset, flags) => {
+                let placed = Placed::of(bytes);
+                let flags = rustix::io::ReadWriteFlags::from_bits_retain(flags.cast_unsigned());
+                let file = self.slots[*slot].as_ref()?;
+                let buffers = [IoSlice::new(placed.get())];
+                number(rustix::io::pwritev2(file, &buffers, offset.unwrap_or(u64::MAX), flags))
+            }
+            Call::CopyRange { from, to, length } => {
+                let (mut from_offset, mut to_offset) = (from.1, to.1);
+                let (from, to) = (self.slots[from.0].as_ref()?, self.slots[to.0].as_ref()?);
+                let (from_place, to_place) = (from_offset.as_mut(), to_offset.as_mut());
+                number(rustix::fs::copy_file_range(from, from_place, to, to_place, *length))
+            }
+            Call::SendFile { from, to, length } => {
+                let mut offset = from.1;
+                let (from, to) = (self.slots[from.0].as_ref()?, self.slots[*to].as_ref()?);
+                let inode = |file: &OwnedFd| rustix::fs::fstat(file).unwrap().st_ino;
+                if inode(from) == inode(to) {
+                    return None;
+                }
+                number(rustix::fs::sendfile(to, from, offset.as_mut(), *length))
+            }
+            Call::Mapped(map, MapCall::Unmap) => self.maps[*map].take().map(|_| Ok(Outcome::Done))?,
+            Call::Mapped(map, call @ MapCall::Map { slot, .. }) => {
+                match HostMap::new(self.slots[*slot].as_ref()?, call) {
+                    Ok(mapping) => {
+                        self.maps[*map] = Some(mapping);
+                        Ok(Outcome::Done)
+                    }
+                    Err(errno) => Err(HostErrno::from_raw_os_error(errno)),
+                }
+            }
+            Call::Mapped(map, call) => {
+                self.maps[*map].as_mut()?.call(call)?.map_err(HostErrno::from_raw_os_error)
             }
             Call::Readv(slot, first, second, offset) => {
-                let (mut first, mut second) = (vec![0; *first], vec![0; *second]);
-                let mut buffers = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+                let (mut first, mut second) = (Placed::new(*first), Placed::new(*second));
+                let mut buffers = [IoSliceMut::new(first.get_mut()), IoSliceMut::new(second.get_mut())];
                 let file = self.slots[*slot].as_ref()?;
                 let read = match offset {
                     Some(offset) => rustix::io::preadv(file, &mut buffers, *offset),
                     None => rustix::io::readv(file, &mut buffers),
                 };
-                read.map(|count| Outcome::Bytes([first, second].concat()[..count].to_vec()))
+                read.map(|count| Outcome::Bytes([first.get(), second.get()].concat()[..count].to_vec()))
             }
             Call::Write(slot, bytes) => number(rustix::io::write(self.slots[*slot].as_ref()?, bytes)),
             Call::Pwrite(slot, bytes, offset) => {
@@ -159,9 +215,14 @@ impl Host {
                 let flags = if *is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
                 done(rustix::fs::unlinkat(directory, path, flags))
             }
-            Call::Rename(from, to, no_replace) => {
+            Call::TruncatePath(at, size) => {
+                let (_, path) = self.at(at).filter(|_| at.slot.is_none() && !at.path.is_empty())?;
+                let path = std::ffi::CString::new(self.path.join(path).into_os_string().into_encoded_bytes());
+                done(host_truncate(&path.unwrap(), *size))
+            }
+            Call::Rename(from, to, flags) => {
                 let (from, to) = (self.at(from)?, self.at(to)?);
-                let flags = if *no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+                let flags = RenameFlags::from_bits_retain(*flags);
                 done(rustix::fs::renameat_with(from.0, from.1, to.0, to.1, flags))
             }
             Call::Link(from, to) => {
@@ -210,6 +271,11 @@ impl Host {
             _ => unreachable!("a call by descriptor: {call:?}"),
         })
     }
+}
+
+/// `truncate`, which rustix does not have.
+fn host_truncate(path: &std::ffi::CStr, size: u64) -> Result<(), HostErrno> {
+    crate::interpose::host_truncate(path, size.cast_signed()).map_err(HostErrno::from_raw_os_error)
 }
 
 impl Side for Host {

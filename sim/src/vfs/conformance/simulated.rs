@@ -1,10 +1,12 @@
 //! The calls on the virtual file system.
 
 use super::Side;
-use super::call::{At, Call, Outcome, SLOTS};
-use crate::disk::{Disk, FileType, Metadata, Stamp};
-use crate::vfs::{Error, FIRST_DESCRIPTOR, MountId, Result, Vfs};
-use std::io::{IoSlice, IoSliceMut};
+use super::call::{At, Call, Outcome, Placed, SLOTS, loose_for_direct};
+use super::mapped::{MAPPINGS, MapCall, VirtualMap};
+use crate::disk::{Disk, FileType, Metadata, Stamp, SyncFate};
+use crate::vfs::processor::Processor;
+use crate::vfs::{CopyEnds, Error, FIRST_DESCRIPTOR, MountId, Result, Vfs};
+use std::io::IoSliceMut;
 
 const PREFIX: &str = "/brownout/node-1.1";
 
@@ -12,14 +14,23 @@ pub(super) struct Virtual {
     pub(super) vfs: Vfs,
     pub(super) mount: MountId,
     slots: [Option<i32>; SLOTS],
+    maps: [Option<VirtualMap>; MAPPINGS],
+    processor: Processor,
     time_ns: u64,
 }
 
 impl Virtual {
     pub(super) fn new() -> Self {
-        let mut vfs = Vfs::new();
+        let processor = Processor::default();
+        let mut vfs = Vfs::with_memory(Box::new(processor.clone()));
         let mount = vfs.mount(PREFIX, Disk::new());
-        Self { vfs, mount, slots: [None; SLOTS], time_ns: 0 }
+        let maps = [const { None }; MAPPINGS];
+        Self { vfs, mount, slots: [None; SLOTS], maps, processor, time_ns: 0 }
+    }
+
+    /// When the last call was made.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp::new(self.time_ns, 1)
     }
 
     fn at(&self, at: &At) -> Option<(i32, Vec<u8>)> {
@@ -32,36 +43,73 @@ impl Virtual {
 
     fn call(&mut self, call: &Call) -> Option<Result<Outcome>> {
         self.time_ns += 1;
-        let stamp = Stamp::new(self.time_ns, 1);
+        let stamp = self.stamp();
         let vfs = &mut self.vfs;
+        while let Some(store) = vfs.next_store() {
+            vfs.carry_out_store(stamp, &store);
+        }
+        for slot in loose_for_direct(call).into_iter().flatten() {
+            if vfs.fcntl(self.slots[slot]?, libc::F_GETFL, 0).unwrap() & libc::O_DIRECT != 0 {
+                return None;
+            }
+        }
         let number =
             |result: Result<usize>| result.map(|count| Outcome::Number(i64::try_from(count).unwrap()));
         let done = |result: Result<()>| result.map(|()| Outcome::Done);
         Some(match call {
-            Call::Read(slot, length) => {
-                let mut buffer = vec![0; *length];
-                let read = vfs.read(self.slots[*slot]?, &mut buffer);
-                read.map(|count| Outcome::Bytes(buffer[..count].to_vec()))
-            }
-            Call::Pread(slot, length, offset) => {
-                let mut buffer = vec![0; *length];
-                let read = vfs.pread(self.slots[*slot]?, &mut buffer, offset.cast_signed());
-                read.map(|count| Outcome::Bytes(buffer[..count].to_vec()))
+            Call::Read(slot, length) => self.read(*slot, *length, None)?,
+            Call::Pread(slot, length, offset) | Call::DirectRead(slot, length, offset) => {
+                self.read(*slot, *length, Some(*offset))?
             }
             Call::Readv(slot, first, second, offset) => {
-                let (mut first, mut second) = (vec![0; *first], vec![0; *second]);
-                let mut buffers = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
-                let read = vfs.readv(self.slots[*slot]?, &mut buffers, offset.map(u64::cast_signed));
-                read.map(|count| Outcome::Bytes([first, second].concat()[..count].to_vec()))
+                let (mut first, mut second) = (Placed::new(*first), Placed::new(*second));
+                let (descriptor, offset) = (self.slots[*slot]?, offset.map(u64::cast_signed));
+                let places = [place(first.get()), place(second.get())];
+                let mut buffers = [IoSliceMut::new(first.get_mut()), IoSliceMut::new(second.get_mut())];
+                let read = vfs
+                    .check_direct(descriptor, offset, &places, false)
+                    .and_then(|()| vfs.readv(descriptor, &mut buffers, offset));
+                read.map(|count| Outcome::Bytes([first.get(), second.get()].concat()[..count].to_vec()))
             }
-            Call::Write(slot, bytes) => number(vfs.write(stamp, self.slots[*slot]?, bytes)),
-            Call::Pwrite(slot, bytes, offset) => {
-                number(vfs.pwrite(stamp, self.slots[*slot]?, bytes, offset.cast_signed()))
+            Call::Write(slot, bytes) => self.write(*slot, &[bytes], None, 0)?,
+            Call::Pwrite(slot, bytes, offset) => self.write(*slot, &[bytes], Some(*offset), 0)?,
+            Call::DirectWrite(slot, bytes, offset) => {
+                self.write(*slot, &[Placed::of(bytes).get()], Some(*offset), 0)?
             }
-            Call::Writev(slot, first, second, offset) => {
-                let buffers = [IoSlice::new(first), IoSlice::new(second)];
-                number(vfs.writev(stamp, self.slots[*slot]?, &buffers, offset.map(u64::cast_signed)))
+            Call::Writev(slot, first, second, offset) => self.write(*slot, &[first, second], *offset, 0)?,
+            Call::WriteFlagged(slot, bytes, offset, flags) => {
+                let offset = offset.filter(|&offset| offset != u64::MAX);
+                self.write(*slot, &[Placed::of(bytes).get()], offset, *flags)?
             }
+            Call::CopyRange { from, to, length } => {
+                let ends = self.ends(*from, *to)?;
+                let copied = self.vfs.copy_file_range_begin(ends, *length, 0);
+                let written = copied.and_then(|copy| self.vfs.copy_end(stamp, ends, &copy));
+                number(written.map(|written| written.count))
+            }
+            Call::SendFile { from, to, length } => {
+                let ends = self.ends(*from, (*to, None))?;
+                let inode = |file| self.vfs.fstat(file).unwrap().1.inode;
+                if inode(ends.from) == inode(ends.to) {
+                    return None;
+                }
+                let copied = self.vfs.sendfile_begin(ends, *length);
+                let written = copied.and_then(|copy| self.vfs.copy_end(stamp, ends, &copy));
+                number(written.map(|written| written.count))
+            }
+            Call::Mapped(map, MapCall::Unmap) => {
+                self.maps[*map].take()?.unmap(vfs);
+                Ok(Outcome::Done)
+            }
+            Call::Mapped(map, call @ MapCall::Map { slot, .. }) => {
+                VirtualMap::new(vfs, self.slots[*slot]?, call).map(|mapping| {
+                    if let Some(old) = self.maps[*map].replace(mapping) {
+                        old.unmap(vfs);
+                    }
+                    Outcome::Done
+                })
+            }
+            Call::Mapped(map, call) => self.maps[*map].as_mut()?.call(vfs, &self.processor, call)?,
             Call::Seek(slot, by, whence) => {
                 if self.vfs.describe(self.slots[*slot]?)?.is_directory {
                     return None;
@@ -124,10 +172,13 @@ impl Virtual {
                 let flags = if *is_directory { libc::AT_REMOVEDIR } else { 0 };
                 done(self.vfs.unlinkat(stamp, directory, &path, flags))
             }
-            Call::Rename(from, to, no_replace) => {
+            Call::TruncatePath(at, size) => {
+                let (_, path) = self.at(at).filter(|_| at.slot.is_none() && !at.path.is_empty())?;
+                done(self.vfs.truncate(stamp, &path, size.cast_signed()))
+            }
+            Call::Rename(from, to, flags) => {
                 let (from, to) = (self.at(from)?, self.at(to)?);
-                let flags = if *no_replace { libc::RENAME_NOREPLACE } else { 0 };
-                done(self.vfs.renameat2(stamp, (from.0, &from.1), (to.0, &to.1), flags))
+                done(self.vfs.renameat2(stamp, (from.0, &from.1), (to.0, &to.1), *flags))
             }
             Call::Link(from, to) => {
                 let (from, to) = (self.at(from)?, self.at(to)?);
@@ -160,6 +211,46 @@ impl Virtual {
         })
     }
 
+    fn read(&mut self, slot: usize, length: usize, at: Option<u64>) -> Option<Result<Outcome>> {
+        let (descriptor, at, mut buffer) = (self.slots[slot]?, at.map(u64::cast_signed), Placed::new(length));
+        let checked = self.vfs.check_direct(descriptor, at, &[place(buffer.get())], false);
+        let read = checked.and_then(|()| match at {
+            Some(offset) => self.vfs.pread(descriptor, buffer.get_mut(), offset),
+            None => self.vfs.read(descriptor, buffer.get_mut()),
+        });
+        Some(read.map(|count| Outcome::Bytes(buffer.get()[..count].to_vec())))
+    }
+
+    /// A write, as its caller makes it: with what `O_DIRECT` asks for before, and its sync after.
+    fn write(
+        &mut self,
+        slot: usize,
+        parts: &[&[u8]],
+        at: Option<u64>,
+        flags: i32,
+    ) -> Option<Result<Outcome>> {
+        let (descriptor, at, stamp) = (self.slots[slot]?, at.map(u64::cast_signed), self.stamp());
+        let places: Vec<_> = parts.iter().map(|part| place(part)).collect();
+        let total = parts.iter().map(|part| part.len()).sum();
+        let written = self
+            .vfs
+            .check_flags(descriptor, flags, total, true)
+            .and_then(|()| self.vfs.check_direct(descriptor, at, &places, true))
+            .and_then(|()| self.vfs.write_with(stamp, descriptor, &parts.concat(), at, flags));
+        Some(written.map(|written| {
+            if let Some(sync) = self.vfs.sync_of_write(descriptor, written, flags) {
+                self.vfs.sync_end(stamp, sync, SyncFate::Honest).unwrap();
+            }
+            Outcome::Number(i64::try_from(written.count).unwrap())
+        }))
+    }
+
+    fn ends(&self, from: (usize, Option<u64>), to: (usize, Option<u64>)) -> Option<CopyEnds> {
+        let offset = |offset: Option<u64>| offset.map(u64::cast_signed);
+        let (from_offset, to_offset) = (offset(from.1), offset(to.1));
+        Some(CopyEnds { from: self.slots[from.0]?, from_offset, to: self.slots[to.0]?, to_offset })
+    }
+
     fn list(&mut self, directory: i32, path: &[u8]) -> Result<Outcome> {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let descriptor = self.vfs.openat(Stamp::default(), directory, path, flags, 0)?;
@@ -172,6 +263,10 @@ impl Virtual {
         self.vfs.closedir(stream)?;
         Ok(Outcome::Names(names))
     }
+}
+
+fn place(buffer: &[u8]) -> (usize, usize) {
+    (buffer.as_ptr() as usize, buffer.len())
 }
 
 fn status(metadata: &Metadata) -> Outcome {

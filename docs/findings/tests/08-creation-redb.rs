@@ -1,0 +1,68 @@
+//! redb 4.4.0, power profile process-kill: the store does not open: corruption: redb found its files corrupt: Not a redb database: magic number mismatch.
+//!
+//! Written by Brownout: cargo xtask crash --engine redb --profile process-kill --seed 1 --ops 20 --state '7/'
+//!
+//! In Cargo.toml:
+//!
+//!     [dev-dependencies]
+//!     redb = "=4.4.0"
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+
+/// Everything that the database in `dir` holds: (table, key) to value.
+fn contents(dir: &Path) -> Result<BTreeMap<(String, Vec<u8>), Vec<u8>>, String> {
+    let database = Database::create(dir.join("data.redb")).map_err(|error| error.to_string())?;
+    let transaction = database.begin_read().map_err(|error| error.to_string())?;
+    let mut contents = BTreeMap::new();
+    for handle in transaction.list_tables().map_err(|error| error.to_string())? {
+        let definition = TableDefinition::<&[u8], &[u8]>::new(handle.name());
+        let table = transaction.open_table(definition).map_err(|error| error.to_string())?;
+        for pair in table.iter().map_err(|error| error.to_string())? {
+            let (key, value) = pair.map_err(|error| error.to_string())?;
+            contents.insert((handle.name().to_string(), key.value().to_vec()), value.value().to_vec());
+        }
+    }
+    Ok(contents)
+}
+
+/// Every directory of the store.
+const DIRECTORIES: &[&str] = &[""];
+
+/// Every file: its path, its size in bytes, and its bytes where they are not zero, as offset and
+/// hexadecimal digits.
+const FILES: &[(&str, u64, &[(u64, &str)])] = &[
+    ("data.redb", 1056768, &[
+    ]),
+];
+
+/// Lays out what the crash left.
+fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    for directory in DIRECTORIES {
+        std::fs::create_dir_all(dir.join(directory))?;
+    }
+    for (path, size, runs) in FILES {
+        let file = std::fs::File::create(dir.join(path))?;
+        file.set_len(*size)?;
+        for (offset, digits) in *runs {
+            let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            file.write_all_at(&digits.chunks(2).map(byte).collect::<Vec<u8>>(), *offset)?;
+        }
+    }
+    Ok(())
+}
+
+
+#[test]
+fn what_a_crash_left_keeps_its_promises() {
+    let dir = std::env::temp_dir().join(format!("crash-state-{}", std::process::id()));
+    lay_out(&dir).expect("the directory can be laid out");
+    let contents = contents(&dir);
+    std::fs::remove_dir_all(&dir).expect("the directory can be removed");
+    let _ = contents.expect("the store opens");
+    
+}
