@@ -134,6 +134,7 @@ real! {
     fn sched_yield() -> c_int;
     fn seekdir(directory: *mut DIR, position: c_long);
     fn sendfile64(to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
+    fn sleep(seconds: c_uint) -> c_uint;
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn stat64(path: *const c_char, status: *mut libc::stat64) -> c_int;
     fn statfs64(path: *const c_char, space: *mut libc::statfs64) -> c_int;
@@ -145,6 +146,7 @@ real! {
     fn syncfs(descriptor: c_int) -> c_int;
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
     fn telldir(directory: *mut DIR) -> c_long;
+    fn time(place: *mut libc::time_t) -> libc::time_t;
     fn truncate64(path: *const c_char, length: off64_t) -> c_int;
     fn unlink(path: *const c_char) -> c_int;
     fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
@@ -162,13 +164,15 @@ macro_rules! passed_on {
 }
 
 passed_on! {
-    accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range closefrom
-    eaccess epoll_create1 euidaccess eventfd fanotify_init fchdir fchown fchownat fgetxattr flistxattr fopen fopen64
-    fremovexattr freopen freopen64 fsetxattr ftw ftw64 futimes futimesat get_current_dir_name getxattr glob glob64
-    inotify_init inotify_init1 ioctl lchown lgetxattr lio_listio lio_listio64 listen listxattr llistxattr lockf
-    lockf64 lremovexattr lsetxattr lutimes memfd_create mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64
-    mkostemps mkostemps64 mkstemp mkstemp64 mkstemps mkstemps64 mlockall name_to_handle_at nftw nftw64
-    open_by_handle_at pipe pipe2 readdir64_r readdir_r recvfrom recvmsg removexattr scandir scandir64 scandirat
-    scandirat64 sendmsg sendto setxattr splice symlinkat tee tmpfile tmpfile64 utime utimes vmsplice
+    accept accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range
+    closefrom eaccess epoll_create epoll_create1 euidaccess eventfd execv execvp execvpe fanotify_init fchdir fchown
+    fchownat fdopen fexecve fgetxattr flistxattr fopen fopen64 fremovexattr freopen freopen64 fsetxattr ftw ftw64
+    futimes futimesat get_current_dir_name getxattr glob glob64 inotify_init inotify_init1 ioctl lchown lgetxattr
+    lio_listio lio_listio64 listen listxattr llistxattr lockf lockf64 lremovexattr lsetxattr lutimes memfd_create
+    mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64 mkostemps mkostemps64 mkstemp mkstemp64 mkstemps
+    mkstemps64 mlockall name_to_handle_at nftw nftw64 open_by_handle_at pipe pipe2 poll popen posix_spawn posix_spawnp
+    ppoll pselect readdir64_r readdir_r recv recvfrom recvmsg removexattr scandir scandir64 scandirat scandirat64
+    select send sendmsg sendto setxattr signalfd socketpair splice symlinkat system tee timerfd_create tmpfile
+    tmpfile64 utime utimes vmsplice
     mincore mlock mlock2 munlock remap_file_pages
 }
