@@ -52,7 +52,7 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// A healthy node on the weakest legal POSIX disk.
+    /// A healthy node on a disk of profile `posix`.
     pub fn new(name: impl Into<String>, address: u64) -> Self {
         Self {
             name: name.into(),
@@ -275,7 +275,6 @@ impl Kernel {
         node.armed_fault.forget();
         node.disk = Some(image);
         self.end_recording(id);
-        self.files.detach_as_ghost(mount);
         self.unregister(endpoint);
         self.wake(WaitKey::Resume(id.0), usize::MAX);
         self.record(&Event::Stopped { node: (id.0, number), cause, kept, lost });
