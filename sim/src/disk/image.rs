@@ -151,8 +151,7 @@ fn decide(
         Keep::Drop => Verdict::Lost(Fate::Dropped),
         Keep::Torn(tear) => {
             assert!(rules.writes_tear, "no write tears under {profile}");
-            let whole = operation.range().is_some_and(|(_, length)| tear.is_whole(length));
-            if whole { Verdict::Kept } else { Verdict::Torn(tear) }
+            if tear.is_whole() { Verdict::Kept } else { Verdict::Torn(tear) }
         }
     }
 }
