@@ -52,6 +52,8 @@ pub struct RandomChoices {
     per_file: BTreeMap<InodeNumber, Mode>,
     /// How often a surviving write of this power failure is torn.
     tearing: Ratio,
+    /// How often a torn write is torn at a byte.
+    byte_tears: Ratio,
     /// The number of the write in whose middle the next power failure falls.
     interrupted: Option<u64>,
     /// The same, of the power failure that is being decided.
@@ -86,9 +88,17 @@ impl RandomChoices {
             mode: Mode::LoseAll,
             per_file: BTreeMap::new(),
             tearing: Ratio::ZERO,
+            byte_tears: Ratio::ZERO,
             interrupted: None,
             torn: None,
         }
+    }
+
+    /// The same choices, with this share of the torn writes torn at any byte and not between two sectors. Zero, as
+    /// it is without this call: none. See [`Tear::cut_at`].
+    #[must_use]
+    pub fn with_byte_tears(self, share: Ratio) -> Self {
+        Self { byte_tears: share, ..self }
     }
 
     fn draw_mode(&mut self, first: u64, last: u64, may_split: bool) -> Mode {
@@ -125,6 +135,11 @@ impl RandomChoices {
     fn tear(&mut self, operation: &PendingOperation) -> Keep {
         let Change::Write(payload) = &operation.change else { return Keep::Whole };
         let count = Sectors::touched(payload.offset(), payload.length());
+        if payload.length() > 1 && self.entropy.chance(self.byte_tears) {
+            let cut_at = self.entropy.between(1, payload.length() - 1);
+            let size = *self.entropy.choose(&TORN_SIZES);
+            return Keep::Torn(Tear::at_byte(payload.offset(), payload.length(), cut_at, size));
+        }
         let sectors = match self.entropy.below(4) {
             0 | 1 => Sectors::prefix(count, self.entropy.below(count + 1)),
             2 => {
@@ -141,10 +156,10 @@ impl RandomChoices {
     }
 
     /// Tears the write in whose middle the power failed: of several sectors some survive and some do not. A single
-    /// sector is written whole or not at all.
+    /// sector is written whole or not at all, unless it is torn at a byte.
     fn tear_inside(&mut self, operation: &PendingOperation) -> Keep {
         let mut keep = self.tear(operation);
-        if let Keep::Torn(Tear { sectors, .. }) = &mut keep {
+        if let Keep::Torn(Tear { sectors, cut_at: None, .. }) = &mut keep {
             let count = sectors.count();
             if count > 1 && matches!(sectors.survivors(), survivors if survivors == 0 || survivors == count) {
                 *sectors = Sectors::prefix(count, self.entropy.between(1, count - 1));
@@ -244,16 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_torn_between_sectors() {
+    fn writes_are_torn_at_bytes_where_that_is_asked_for() {
         let disk = busy_disk();
-        let mut choices = RandomChoices::new(Entropy::stream(1, "crash"));
-        let mut sizes = Vec::new();
-        for _ in 0..200 {
-            choices.power_fails_inside(disk.sequence());
-            let (image, _) = crash_image(&disk, Profile::Posix, 0, &mut choices);
-            sizes.extend(image.entries(InodeNumber::ROOT).map(|(_, file)| image.size(file)));
-        }
-        assert!(sizes.iter().all(|size| size % SECTOR_BYTES == 0 || size % 2000 == 0), "{sizes:?}");
-        assert!(sizes.iter().any(|size| size % 2000 != 0), "no write that grew its file was torn");
+        let sizes_within_sectors = |mut choices: RandomChoices| {
+            let mut count = 0;
+            for _ in 0..200 {
+                choices.power_fails_inside(disk.sequence());
+                let (image, _) = crash_image(&disk, Profile::Posix, 0, &mut choices);
+                let files = image.entries(InodeNumber::ROOT).map(|(_, file)| image.size(file));
+                count += files.filter(|size| size % SECTOR_BYTES != 0 && size % 2000 != 0).count();
+            }
+            count
+        };
+        let choices = RandomChoices::new(Entropy::stream(1, "crash"));
+        assert_eq!(sizes_within_sectors(choices.clone()), 0);
+        assert!(sizes_within_sectors(choices.with_byte_tears(Ratio::percent(50))) >= 5);
     }
 }

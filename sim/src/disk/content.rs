@@ -173,17 +173,18 @@ impl Content {
     /// Writes what `tear` left of `payload`.
     pub(super) fn write_torn(&mut self, payload: &Payload, tear: &Tear) {
         let first = payload.offset / SECTOR_BYTES;
+        let end = tear.cut_at.map_or(payload.end(), |cut_at| payload.offset + cut_at.min(payload.length));
         let survived = tear.sectors.last_survivor().map_or(0, |last| (first + last + 1) * SECTOR_BYTES);
         let size = match tear.size {
             TornSize::Kept => self.size.max(payload.end()),
             TornSize::Lost => self.size,
-            TornSize::FollowsData => self.size.max(survived.min(payload.end())),
+            TornSize::FollowsData => self.size.max(survived.min(end)),
         };
         for (run, run_end) in tear.sectors.runs() {
             self.put_between(
                 payload,
                 (first + run) * SECTOR_BYTES,
-                ((first + run_end) * SECTOR_BYTES).min(payload.end()).min(size),
+                ((first + run_end) * SECTOR_BYTES).min(end).min(size),
             );
         }
         self.size = size;

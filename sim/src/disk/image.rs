@@ -151,7 +151,8 @@ fn decide(
         Keep::Drop => Verdict::Lost(Fate::Dropped),
         Keep::Torn(tear) => {
             assert!(rules.writes_tear, "no write tears under {profile}");
-            if tear.is_whole() { Verdict::Kept } else { Verdict::Torn(tear) }
+            let whole = operation.range().is_some_and(|(_, length)| tear.is_whole(length));
+            if whole { Verdict::Kept } else { Verdict::Torn(tear) }
         }
     }
 }

@@ -274,6 +274,7 @@ fn is_kept(keep: &Keep, payload: &Payload, page: &Page) -> bool {
             let first = payload.offset() / SECTOR_BYTES;
             let mut sectors = page.bytes.start / SECTOR_BYTES..page.bytes.end.div_ceil(SECTOR_BYTES);
             sectors.all(|sector| tear.sectors.survives(sector - first))
+                && tear.cut_at.is_none_or(|cut_at| page.bytes.end <= payload.offset() + cut_at)
                 && !(page.grows && tear.size == TornSize::Lost)
         }
     }

@@ -392,6 +392,24 @@ fn a_tear_goes_by_whole_pages() {
     let sectors = Tear::sectors(Sectors::from_fn(16, |sector| sector != 3), TornSize::Kept);
     assert_eq!(image(Profile::Posix, &sectors), "data=a1536,o512,a6144");
     assert_eq!(image(Profile::Ext4Ordered, &sectors), "data=o1p,a1p");
+    let bytes = Tear::at_byte(0, 2 * PAGE_BYTES, 5000, TornSize::Kept);
+    assert_eq!(image(Profile::Posix, &bytes), "data=a5000,o3192");
+    assert_eq!(image(Profile::Ext4Ordered, &bytes), "data=a1p,o1p");
+}
+
+#[test]
+fn an_append_torn_at_a_byte_ends_there_or_in_zeros() {
+    let mut story = Story::with(&[("log", b"aaa")]);
+    story.write("log", 3, &[b'b'; 1000]);
+    let image = |size, cut_at| {
+        let mut choose = |_: &PendingOperation| Keep::Torn(Tear::at_byte(3, 1000, cut_at, size));
+        describe(&crash_image(&story.disk, Profile::Posix, 0, &mut choose).0)
+    };
+    assert_eq!(image(TornSize::FollowsData, 700), "log=a3,b700");
+    assert_eq!(image(TornSize::Kept, 700), "log=a3,b700,·300");
+    assert_eq!(image(TornSize::Lost, 700), "log=a3");
+    assert_eq!(image(TornSize::FollowsData, 0), "log=a3");
+    assert_eq!(image(TornSize::Kept, 1000), "log=a3,b1000");
 }
 
 proptest! {

@@ -94,6 +94,11 @@ pub enum TornSize {
 pub struct Tear {
     /// The sectors that reached the medium.
     pub sectors: Sectors,
+    /// Where set, the write broke off at a byte, also within a sector: none of its bytes from this one on, counted
+    /// from the first, reached the medium. Devices write sectors whole; a process that dies while the kernel copies
+    /// its bytes, or memory that keeps its content, do not know them. `ext4-ordered`
+    /// goes by whole pages all the same.
+    pub cut_at: Option<u64>,
     /// What became of the file's size.
     pub size: TornSize,
 }
@@ -101,12 +106,21 @@ pub struct Tear {
 impl Tear {
     /// A write of which these sectors survived, whole.
     pub const fn sectors(sectors: Sectors, size: TornSize) -> Self {
-        Self { sectors, size }
+        Self { sectors, cut_at: None, size }
     }
 
-    /// True where nothing of the write is missing, its size included.
-    pub(super) fn is_whole(&self) -> bool {
-        self.sectors.survivors() == self.sectors.count() && self.size != TornSize::Lost
+    /// A write of `length` bytes at `offset` of which the first `cut_at` bytes survived.
+    pub fn at_byte(offset: u64, length: u64, cut_at: u64, size: TornSize) -> Self {
+        assert!(cut_at <= length, "a write of {length} bytes cannot be cut at byte {cut_at}");
+        let count = Sectors::touched(offset, length);
+        Self { sectors: Sectors::prefix(count, Sectors::touched(offset, cut_at)), cut_at: Some(cut_at), size }
+    }
+
+    /// True where nothing of a write of `length` bytes is missing, its size included.
+    pub(super) fn is_whole(&self, length: u64) -> bool {
+        self.sectors.survivors() == self.sectors.count()
+            && self.cut_at.is_none_or(|cut_at| cut_at >= length)
+            && self.size != TornSize::Lost
     }
 }
 

@@ -19,7 +19,7 @@ use crate::disk::{
     CrashChoices, CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind,
     Profile, RandomChoices, SyncFate, crash_image,
 };
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, Ratio};
 use crate::event::{Event, StopCause};
 use crate::network;
 use crate::vfs::MountId;
@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub profile: Profile,
     /// What goes wrong with its disk while it runs: the first entry whose path matches.
     pub faults: Vec<PathFaults>,
+    /// The share of the writes torn by a power failure that are torn at any byte, and not between two sectors.
+    pub byte_tears: Ratio,
     /// How its clocks deviate.
     pub clock: ClockOptions,
 }
@@ -59,6 +61,7 @@ impl NodeOptions {
             address,
             profile: Profile::Posix,
             faults: Vec::new(),
+            byte_tears: Ratio::ZERO,
             clock: ClockOptions::default(),
         }
     }
@@ -326,10 +329,10 @@ impl Machine {
             kernel.nodes.push(Node {
                 clock: Clock::new(options.clock),
                 entropy: Entropy::stream(seed, &format!("entropy of {}", options.name)),
-                crash_choices: Box::new(RandomChoices::new(Entropy::stream(
-                    seed,
-                    &format!("crashes of {}", options.name),
-                ))),
+                crash_choices: Box::new(
+                    RandomChoices::new(Entropy::stream(seed, &format!("crashes of {}", options.name)))
+                        .with_byte_tears(options.byte_tears),
+                ),
                 partial_writes: Entropy::stream(seed, &format!("partial writes of {}", options.name)),
                 faults: fault_states(seed, &options),
                 no_space: 0,
