@@ -71,6 +71,14 @@ pub fn execute(plan: &Plan, options: RunOptions) -> io::Result<Execution> {
     }
 }
 
+/// How many processes run at the same time where `jobs` were asked for: 0 is one for each core.
+pub(crate) fn processes(jobs: usize) -> usize {
+    match jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
+    }
+}
+
 fn classify(plan: &Plan, ended: Ended) -> Execution {
     let incomplete = |why: String| Report::aborted(plan, Verdict::Incomplete { why });
     let errors = ended.errors.trim_end();

@@ -1,6 +1,6 @@
 //! Many seeds of one scenario, one process each.
 
-use crate::execution::{Execution, Executor};
+use crate::execution::{Execution, Executor, processes};
 use crate::milestones::Milestone;
 use crate::plan::EngineName;
 use crate::report::{LivenessWaiver, Verdict};
@@ -152,14 +152,12 @@ impl Swarm {
     /// A swarm of `scenario` under `design`; `jobs` processes at a time (0: one for each core); each seed twice,
     /// with equal traces, where `twice` is set.
     pub fn new(scenario: Scenario, design: Design, seeds: Seeds, jobs: usize, twice: bool) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = if jobs == 0 { cores } else { jobs };
         Self {
             scenario,
             design,
             engines: Vec::new(),
             seeds,
-            jobs,
+            jobs: processes(jobs),
             twice,
             executor: Executor::default(),
             first_traces: BTreeMap::new(),

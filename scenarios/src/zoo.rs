@@ -1,7 +1,7 @@
 //! The zoo: every design that is known to be wrong, with the check that must catch it. A check that never
 //! catches anything would prove nothing by holding.
 
-use crate::execution::{Execution, Executor};
+use crate::execution::{Execution, Executor, processes};
 use crate::report::Verdict;
 use crate::run::RunOptions;
 use crate::scenario::Scenario;
@@ -156,8 +156,7 @@ impl Outcome {
 /// # Errors
 /// Where the host has no process or descriptor left.
 pub fn hunt(entry: &Entry, jobs: usize) -> io::Result<Outcome> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = if jobs == 0 { cores } else { jobs };
+    let jobs = processes(jobs);
     let mut tries = Vec::new();
     let mut limit = BUDGET;
     run_seeds(entry.scenario, entry.design(), jobs, &mut limit, |limit, seed, execution| {

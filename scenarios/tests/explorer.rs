@@ -7,9 +7,11 @@ mod alone;
 
 use alone::alone;
 use engines::native::{
-    Call, Contents, Failure, Native, NativeStore, Promises, Step, Survives, TestSource, natives,
+    Call, Contents, Failure, FailureKind, Native, NativeStore, Promises, Step, Survives, TestSource, natives,
 };
 use scenarios::explorer::{CauseReport, FaultKind, Profile, Report, Sampling, Subject};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -305,4 +307,131 @@ fn an_error_of_the_disk_is_reported_or_does_no_harm() {
             assert_eq!(counts.violating, 0, "{kind}");
         }
     });
+}
+
+/// What an engine does about an fsync that fails.
+#[derive(Clone, Copy, Debug)]
+enum FailedSync {
+    Reports,
+    Swallows,
+}
+
+/// An engine that appends each step to a file, a line of JSON each, and syncs it when it is asked to.
+struct Appending(FailedSync);
+
+struct Lines {
+    path: std::path::PathBuf,
+    file: File,
+    failed_sync: FailedSync,
+}
+
+/// What the steps in a file make, up to the first that is not whole, and how many bytes they are.
+fn read_steps(path: &Path) -> io::Result<(Contents, usize)> {
+    let (mut contents, mut whole_bytes) = (Contents::new(), 0);
+    for line in std::fs::read(path)?.split_inclusive(|byte| *byte == b'\n') {
+        let Some(Ok(step)) = line.strip_suffix(b"\n").map(serde_json::from_slice::<Step>) else { break };
+        step.apply(&mut contents);
+        whole_bytes += line.len();
+    }
+    Ok((contents, whole_bytes))
+}
+
+fn failure(error: io::Error) -> Failure {
+    Failure { kind: FailureKind::Error, message: error.to_string() }
+}
+
+impl Native for Appending {
+    fn name(&self) -> &'static str {
+        "appending"
+    }
+
+    fn version(&self) -> &'static str {
+        "0"
+    }
+
+    fn promises(&self) -> &'static Promises {
+        named("mem").promises()
+    }
+
+    fn open(&self, dir: &Path) -> Result<Box<dyn NativeStore>, Failure> {
+        let path = dir.join("lines");
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failure)?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failure)?;
+        // What a crash left of the last steps was promised to nobody; behind it nothing would be read.
+        let (_, whole_bytes) = read_steps(&path).map_err(failure)?;
+        file.set_len(whole_bytes as u64).map_err(failure)?;
+        Ok(Box::new(Lines { path, file, failed_sync: self.0 }))
+    }
+
+    fn test_source(&self) -> TestSource {
+        TestSource { dependencies: String::new(), contents: "" }
+    }
+}
+
+impl NativeStore for Lines {
+    fn run(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Persist(_) => match (self.file.sync_data(), self.failed_sync) {
+                (Ok(()), _) | (Err(_), FailedSync::Swallows) => Ok(()),
+                (Err(error), FailedSync::Reports) => Err(failure(error)),
+            },
+            step => {
+                let line = format!("{}\n", serde_json::to_string(step).unwrap());
+                self.file.write_all(line.as_bytes()).map_err(failure)
+            }
+        }
+    }
+
+    fn contents(&self) -> Result<Contents, Failure> {
+        read_steps(&self.path).map(|(contents, _)| contents).map_err(failure)
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_engine_that_swallows_a_failed_fsync_is_caught() {
+    alone("an_engine_that_swallows_a_failed_fsync_is_caught", || {
+        let inject = |failed_sync| {
+            let native: &'static dyn Native = Box::leak(Box::new(Appending(failed_sync)));
+            let subject = Subject {
+                native,
+                profile: Profile::Posix,
+                seed: 1,
+                steps: 20,
+                sampling: Sampling::Sample(0),
+                jobs: 2,
+            };
+            subject.inject(&[FaultKind::FsyncError], None, &mut |_, _| {}).unwrap()
+        };
+        let honest = inject(FailedSync::Reports);
+        assert!(honest.held(), "{:#?}", honest.causes);
+        let counts = honest.counts[&FaultKind::FsyncError];
+        assert!(counts.injected > 1 && counts.reported == counts.injected, "{counts:?}");
+
+        let swallowing = inject(FailedSync::Swallows);
+        let counts = swallowing.counts[&FaultKind::FsyncError];
+        assert!(counts.unreported > 0 && counts.violating > 0, "{counts:?}");
+        let cause = swallowing.causes.iter().find(|cause| cause.title.contains("durable data is gone"));
+        let cause = cause.unwrap_or_else(|| panic!("{:#?}", swallowing.causes));
+        assert!(cause.title.starts_with("fsync-error at fdatasync store/lines"), "{}", cause.title);
+        assert!(cause.facts.contains(&"no step reported it".to_owned()), "{:?}", cause.facts);
+        assert!(cause.rerun.contains("--fault fsync-error --at "), "{}", cause.rerun);
+    });
+}
+
+#[test]
+fn what_would_be_another_profile_is_refused() {
+    let subject = Subject {
+        native: named("mem"),
+        profile: Profile::Lying,
+        seed: 1,
+        steps: 2,
+        sampling: Sampling::Sample(0),
+        jobs: 1,
+    };
+    let refused = subject.explore(&mut |_, _, _| {}).unwrap_err();
+    assert!(refused.to_string().ends_with("use posix; lying devices are part of `sim` plans"), "{refused}");
 }

@@ -189,7 +189,7 @@ pub(crate) struct CrashArguments {
     /// The engine; `--engine list` says which there are, with their versions and what they promise.
     #[arg(long, value_name = "ENGINE")]
     pub(crate) engine: String,
-    /// What a crash may take: process-kill, ext4-ordered, posix or lying.
+    /// What a crash may take: process-kill, ext4-ordered or posix.
     #[arg(long, default_value_t = Profile::Posix)]
     pub(crate) profile: Profile,
     /// How many steps the workload has.
@@ -208,14 +208,18 @@ pub(crate) struct CrashArguments {
     #[arg(long, default_value_t = 0)]
     pub(crate) jobs: usize,
     /// Open this one state, as a report names it, and say what is wrong with it.
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", conflicts_with_all = ["exhaustive", "sample", "jobs"])]
     pub(crate) state: Option<State>,
     /// Write a Rust test that shows the state without this project; with no --state, the first one found.
     #[arg(long, value_name = "FILE")]
     pub(crate) emit_test: Option<PathBuf>,
     /// Instead of crashing, let each call of the disk fail in turn: eio, enospc, fsync-error or short-write. May be
-    /// repeated.
-    #[arg(long, value_name = "FAULT", conflicts_with_all = ["state", "emit_test", "exhaustive"])]
+    /// repeated. What is left is opened as the process left it, and after a power failure: no profile is asked for.
+    #[arg(
+        long,
+        value_name = "FAULT",
+        conflicts_with_all = ["profile", "state", "emit_test", "exhaustive", "sample"]
+    )]
     pub(crate) fault: Vec<FaultKind>,
     /// Let only this call fail, as a report names it: 17 is the 17th that changes the disk, r17 the 17th read.
     #[arg(long, value_name = "CALL", requires = "fault")]

@@ -41,10 +41,8 @@ fn rerun(arguments: &CorpusArguments, directory: &Path) -> Result<ExitCode, Fail
         Ok::<(), Failure>(())
     };
     corpus::rerun(&entries, arguments.jobs, &mut take)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = if arguments.jobs == 0 { cores } else { arguments.jobs };
     for exploration in &explorations {
-        take(exploration.rerun(jobs))?;
+        take(exploration.rerun(arguments.jobs))?;
     }
     // Some entries alone need not reach everything.
     let is_whole = arguments.names.is_empty() && arguments.directory.is_none();

@@ -5,16 +5,20 @@ use crate::failure::{Failure, HELD, VIOLATED};
 use crate::{output, render_crash};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use scenarios::explorer::{Native, Sampling, State, Subject, Trouble, natives};
+use scenarios::explorer::{Native, PromisesReport, Sampling, State, Subject, Trouble, natives};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-pub(crate) fn run(arguments: &CrashArguments, guests: &[&'static dyn Native]) -> Result<ExitCode, Failure> {
+/// `given` are the options that were typed.
+pub(crate) fn run(
+    arguments: &CrashArguments,
+    given: &[String],
+    guests: &[&'static dyn Native],
+) -> Result<ExitCode, Failure> {
     let natives = [natives(), guests].concat();
     if arguments.engine == "list" {
-        output::print(&render_crash::engines(&natives))?;
-        return Ok(ExitCode::from(HELD));
+        return list(arguments, given, &natives);
     }
     let subject = subject(arguments, &natives)?;
     match (&arguments.state, arguments.fault.is_empty()) {
@@ -24,19 +28,37 @@ pub(crate) fn run(arguments: &CrashArguments, guests: &[&'static dyn Native]) ->
     }
 }
 
+fn list(
+    arguments: &CrashArguments,
+    given: &[String],
+    natives: &[&'static dyn Native],
+) -> Result<ExitCode, Failure> {
+    if let Some(other) = given.iter().find(|it| !["--engine", "--json"].contains(&it.as_str())) {
+        let words = format!("--engine list only lists: `{other}` needs the name of an engine");
+        return Err(Failure::usage(words));
+    }
+    for native in natives {
+        let promises = PromisesReport::new(*native);
+        match arguments.json {
+            true => output::print_json(&promises)?,
+            false => output::print(&render_crash::promises(&promises))?,
+        }
+    }
+    Ok(ExitCode::from(HELD))
+}
+
 fn subject(arguments: &CrashArguments, natives: &[&'static dyn Native]) -> Result<Subject, Failure> {
     let sampling = match arguments.exhaustive {
         true => Sampling::Exhaustive,
         false => Sampling::Sample(arguments.sample as usize),
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Subject {
         native: engine(&arguments.engine, natives)?,
         profile: arguments.profile,
         seed: arguments.seed,
         steps: arguments.ops as usize,
         sampling,
-        jobs: if arguments.jobs == 0 { cores } else { arguments.jobs },
+        jobs: arguments.jobs,
     })
 }
 
@@ -67,22 +89,31 @@ fn explore(arguments: &CrashArguments, subject: &Subject) -> Result<ExitCode, Fa
     } else {
         output::print(&render_crash::report(&report, started.elapsed()))?;
     }
-    if let (Some(file), Some(cause)) = (&arguments.emit_test, report.causes.first()) {
-        let state = cause.symptoms[0].state.parse().expect("a report names states as they are read");
-        emit(subject, &state, file)?;
+    match (&arguments.emit_test, report.causes.first()) {
+        (None, _) => {}
+        (Some(file), None) => no_test(file),
+        (Some(file), Some(cause)) => {
+            let state = cause.symptoms[0].state.parse().expect("a report names states as they are read");
+            emit(subject, &state, file)?;
+        }
     }
     Ok(ExitCode::from(if report.held() { HELD } else { VIOLATED }))
 }
 
 fn examine(arguments: &CrashArguments, subject: &Subject, state: &State) -> Result<ExitCode, Failure> {
+    if let Some(file) = &arguments.emit_test {
+        check_writable(file)?;
+    }
     let report = subject.examine(state).map_err(failed)?;
     if arguments.json {
         output::print_json(&report)?;
     } else {
         output::print(&render_crash::state(&report))?;
     }
-    if let Some(file) = &arguments.emit_test {
-        emit(subject, state, file)?;
+    match (&arguments.emit_test, &report.cause) {
+        (None, _) => {}
+        (Some(file), None) => no_test(file),
+        (Some(file), Some(_)) => emit(subject, state, file)?,
     }
     Ok(ExitCode::from(if report.cause.is_none() { HELD } else { VIOLATED }))
 }
@@ -112,10 +143,23 @@ fn emit(subject: &Subject, state: &State, file: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", file.display())))
 }
 
-/// Finds out before the work whether its result can be kept.
+/// Says that there is nothing to be shown.
+fn no_test(file: &Path) {
+    output::remark(&format!(
+        "{} was not written: every promise was kept, there is nothing to test",
+        file.display()
+    ));
+}
+
+/// Finds out before the work whether its result can be kept. Leaves what is there, and nothing that was not.
 fn check_writable(file: &Path) -> Result<(), Failure> {
+    let was_there = file.symlink_metadata().is_ok();
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    opened.map(drop).map_err(|error| Failure::usage(format!("{} cannot be written: {error}", file.display())))
+    let checked = match was_there {
+        true => opened.map(drop),
+        false => opened.and_then(|_| std::fs::remove_file(file)),
+    };
+    checked.map_err(|error| Failure::usage(format!("{} cannot be written: {error}", file.display())))
 }
 
 fn failed(trouble: Trouble) -> Failure {

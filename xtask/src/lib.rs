@@ -18,7 +18,8 @@ mod swarm;
 mod zoo;
 
 use arguments::{Arguments, Command};
-use clap::{CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use failure::Failure;
 use scenarios::Engine;
 use scenarios::explorer::Native;
@@ -65,8 +66,18 @@ fn dispatch(guests: &Guests) -> Result<ExitCode, Failure> {
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Corpus(arguments) => corpus::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
-        Command::Crash(arguments) => crash::run(&arguments, guests.natives),
+        Command::Crash(arguments) => crash::run(&arguments, &given(&matches), guests.natives),
     }
+}
+
+/// The options of the command that were typed, not left to their defaults, each as `--name`.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let Some((command, matches)) = matches.subcommand() else { return Vec::new() };
+    let all = Arguments::command();
+    let options = all.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+    let typed = options
+        .filter(|option| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine));
+    typed.filter_map(|option| option.get_long().map(|name| format!("--{name}"))).collect()
 }
 
 /// The command line under the name that it is called by, in its examples, too.

@@ -40,6 +40,12 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Prints a remark on standard error, so that what is piped on, JSON too, stays as it is.
+#[expect(clippy::print_stderr, reason = "a command line says what it did not do")]
+pub(crate) fn remark(text: &str) {
+    eprintln!("{}", as_typed(text));
+}
+
 /// Prints a value as one line of JSON.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! What the crash explorer found, as text.
 
 use scenarios::explorer::{
-    Call, CauseReport, CulpritReport, FaultReport, Native, RECOVERIES_MAX, Report, Sampling, StateReport,
-    Survives,
+    CauseReport, CulpritReport, FaultReport, PromiseReport, PromisesReport, RECOVERIES_MAX, Report,
+    SECTORS_TORN_MAX, Sampling, StateReport, Survives,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -97,8 +97,8 @@ fn counts(text: &mut String, report: &Report) {
     entry(text, 2, "opened", &opened);
     let (every, samples) = (report.sampling.every_subset_up_to(), report.sampling.samples());
     let tears = match report.sampling {
-        Sampling::Exhaustive => "at each of its first sectors",
-        Sampling::Sample(_) => "at a few places",
+        Sampling::Exhaustive => format!("at each of the first {SECTORS_TORN_MAX} sectors"),
+        Sampling::Sample(_) => "at a few places".to_owned(),
     };
     let beyond = match counts.recoveries >= RECOVERIES_MAX {
         true => format!("; recoveries beyond {RECOVERIES_MAX}"),
@@ -174,35 +174,29 @@ fn culprit(text: &mut String, culprit: &CulpritReport) {
     entry(text, 3, "missing", &culprit.missing_sync);
 }
 
-/// The engines with their promises.
-pub(crate) fn engines(natives: &[&'static dyn Native]) -> String {
-    let mut text = String::new();
-    for native in natives {
-        let promises = native.promises();
-        line!(text, "{} {}", native.name(), native.version());
-        for call in promises.writes.iter().chain(promises.persists).chain(&promises.flush) {
-            self::call(&mut text, call);
-        }
-        let said = |words: Option<&str>| words.map_or("nothing is promised".to_owned(), str::to_owned);
-        line!(text, "  batches are atomic       {}", said(promises.atomic));
-        line!(text, "  writes survive in order  {}", said(promises.order));
-        line!(
-            text,
-            "  opens after a crash      {}",
-            said(Some(promises.reopens).filter(|it| !it.is_empty()))
-        );
-        line!(text, "");
+/// What an engine promises.
+pub(crate) fn promises(promises: &PromisesReport) -> String {
+    let mut text = format!("{} {}\n", promises.engine, promises.version);
+    for call in &promises.calls {
+        self::call(&mut text, call);
     }
+    let said = |words: &Option<String>| words.clone().unwrap_or_else(|| "nothing is promised".to_owned());
+    line!(text, "  batches are atomic       {}", said(&promises.atomic));
+    line!(text, "  writes survive in order  {}", said(&promises.order));
+    line!(text, "  opens after a crash      {}\n", said(&promises.reopens));
     text
 }
 
-fn call(text: &mut String, call: &Call) {
-    let survives = match call.survives {
+fn call(text: &mut String, call: &PromiseReport) {
+    line!(text, "  {:<24} {}: {}", call.call, survives(call.survives), call.source);
+}
+
+fn survives(survives: Survives) -> &'static str {
+    match survives {
         Survives::Nothing => "promises nothing",
         Survives::ProcessKill => "survives a kill",
         Survives::PowerFailure => "survives power loss",
-    };
-    line!(text, "  {:<24} {survives}: {}", call.name, call.source);
+    }
 }
 
 /// Injected faults.

@@ -163,6 +163,29 @@ fn nodes_get_engines_that_there_are() {
 }
 
 #[test]
+fn options_of_crash_that_would_be_ignored_are_refused() {
+    let mem = ["crash", "--engine", "mem"];
+    let both = |first: &[&'static str], second: &[&'static str]| {
+        let arguments = [&mem[..], first, second].concat();
+        check(&arguments, &["cannot be used with", first[0], second[0]]);
+    };
+    for other in [
+        &["--profile", "posix"][..],
+        &["--sample", "4"],
+        &["--exhaustive"],
+        &["--state", "12/"],
+        &["--emit-test", "lost.rs"],
+    ] {
+        both(&["--fault", "eio"], other);
+    }
+    for other in [&["--sample", "4"][..], &["--exhaustive"], &["--jobs", "1"]] {
+        both(&["--state", "12/"], other);
+    }
+    let list = ["crash", "--engine", "list", "--seed", "1"];
+    check(&list, &["--engine list only lists: `--seed` needs the name of an engine"]);
+}
+
+#[test]
 fn a_crash_exploration_of_what_there_is_not_is_refused() {
     check(
         &["crash", "--engine", "rocksdb"],
@@ -178,8 +201,13 @@ fn a_crash_exploration_of_what_there_is_not_is_refused() {
     let with = |more: &[&'static str]| [&mem[..], more].concat();
     check(&with(&["--state", "12"]), &["`12` is no crash state: `12` has no `/`. A state looks like 137/"]);
     check(&with(&["--state", "999/"]), &["there is no change 999: the disk was changed"]);
-    check(&with(&["--state", "3/77"]), &["operation 77 cannot be lost after change 3: what can be is"]);
-    check(&with(&["--state", "3~4096/"]), &["change 4 is no write to fall inside of"]);
+    check(&with(&["--state", "4/77"]), &["operation 77 cannot be lost after change 4: what can be is"]);
+    check(&with(&["--state", "4~4096/"]), &["change 5 is no write to fall inside of"]);
     check(&with(&["--fault", "eio", "--at", "r99999"]), &["call r99999: the engine makes no such call"]);
     check(&with(&["--emit-test", "/nonexistent/lost.rs"]), &["/nonexistent/lost.rs cannot be written"]);
+    check(&with(&["--state", "0/"]), &["no crash falls before change "]);
+    check(
+        &with(&["--profile", "lying"]),
+        &["no sync lies in an exploration", "use posix; lying devices are part of `sim` plans"],
+    );
 }

@@ -47,10 +47,45 @@ fn every_command_ends_quietly_when_nobody_reads_on() {
 #[test]
 fn help_names_the_command_as_it_is_typed() {
     assert!(printed(&["--help"]).contains("Usage: cargo xtask <COMMAND>"));
-    for command in ["sim", "swarm", "corpus", "zoo"] {
+    for command in ["sim", "swarm", "corpus", "zoo", "crash"] {
         let help = printed(&[command, "--help"]);
         assert!(help.contains(&format!("Usage: cargo xtask {command} ")), "{help}");
     }
+}
+
+#[test]
+fn the_list_of_engines_is_json_where_it_is_asked_for() {
+    let lines = printed(&["crash", "--engine", "list", "--json"]);
+    let engines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let names: Vec<&str> = engines.iter().filter_map(|it| it["engine"].as_str()).collect();
+    assert_eq!(names, ["sled", "fjall", "redb", "lsm-tree", "mem"]);
+    let durable = |call: &serde_json::Value| call["survives"] == "power-failure";
+    for engine in &engines {
+        assert!(engine["calls"].as_array().expect("an engine has calls").iter().any(durable), "{engine}");
+    }
+    let text = printed(&["crash", "--engine", "list"]);
+    assert!(names.iter().all(|name| text.contains(&format!("{name} "))), "{text}");
+}
+
+#[test]
+fn a_test_that_would_show_nothing_is_not_written() {
+    let directory = tempfile::tempdir().expect("there is room for a temporary directory");
+    let (new, old) = (directory.path().join("new.rs"), directory.path().join("old.rs"));
+    std::fs::write(&old, "// mine").expect("a temporary file can be written");
+    for file in [&new, &old] {
+        let file = file.to_str().expect("a temporary path is UTF-8");
+        for state in [&[][..], &["--state", "5/"]] {
+            let arguments =
+                [&["crash", "--engine", "mem", "--ops", "3", "--emit-test", file], state].concat();
+            let output = xtask(&arguments).output().expect("the binary of this package can be executed");
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            let said = format!("{file} was not written: every promise was kept, there is nothing to test\n");
+            assert!(text(&output.stderr).ends_with(&said), "{}", text(&output.stderr));
+        }
+    }
+    assert!(!new.exists());
+    assert_eq!(std::fs::read_to_string(&old).expect("it is still there"), "// mine");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Running entries again, each twice.
 
 use super::Named;
-use crate::execution::{Execution, Executor};
+use crate::execution::{Execution, Executor, processes};
 use crate::milestones::Milestone;
 use crate::run::RunOptions;
 use serde::Serialize;
@@ -37,8 +37,7 @@ pub fn rerun<E: From<io::Error>>(
     jobs: usize,
     mut take: impl FnMut(Outcome) -> Result<(), E>,
 ) -> Result<(), E> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = if jobs == 0 { cores } else { jobs };
+    let jobs = processes(jobs);
     let mut executor = Executor::default();
     let mut waiting = (0..entries.len()).flat_map(|index| [index, index]);
     let mut first_runs: BTreeMap<usize, Execution> = BTreeMap::new();

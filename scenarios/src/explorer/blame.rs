@@ -4,6 +4,7 @@
 use super::driver::Trouble;
 use super::explore::Violating;
 use super::laboratory::{Fell, Laboratory, Symptom};
+use super::pattern::without_numbers;
 use super::stacks::{SourceLine, Stacks};
 use super::state::{CrashState, Lost, Part, State};
 use sim::RecordedOperation;
@@ -17,8 +18,8 @@ pub struct Cause {
     pub shown: Vec<Shown>,
     /// The operations whose loss does the harm in the first of them; empty where the crash alone does it.
     pub culprits: Vec<Culprit>,
-    /// The calls that its first crash fell between.
-    pub around: Vec<Site>,
+    /// Where each of its crashes fell.
+    pub fell: Vec<Between>,
 }
 
 impl Cause {
@@ -26,6 +27,17 @@ impl Cause {
     pub fn images(&self) -> usize {
         self.shown.iter().map(|shown| shown.images).sum()
     }
+}
+
+/// The calls that a crash fell between; none where there was no other.
+#[derive(Clone, Debug)]
+pub struct Between {
+    /// The last that had changed the disk.
+    pub after: Option<Site>,
+    /// The first that would have.
+    pub before: Option<Site>,
+    /// True where the crash fell during the recovery after another one.
+    pub during_recovery: bool,
 }
 
 /// A symptom of a cause.
@@ -129,7 +141,12 @@ impl<'a> Blame<'a> {
             }
         }
         let state = self.smallest(&violating.state, &class)?;
-        let symptom = self.symptom_of_class(&state, &class)?.expect("the smallest state has the symptom");
+        let symptom = self.symptom_of_class(&state, &class)?.ok_or_else(|| {
+            let first = &violating.state;
+            Trouble::Incomplete(format!(
+                "state {first} showed `{class}`, and did not again: a recovery differs"
+            ))
+        })?;
         let key = self.key(&state)?;
         let known = match self.known.iter_mut().find(|known| known.key == key) {
             Some(known) => known,
@@ -153,8 +170,8 @@ impl<'a> Blame<'a> {
             let mut shown: Vec<Shown> = known.shown.into_values().collect();
             shown.sort_by_key(|shown| std::cmp::Reverse(shown.images));
             let state = &shown.first().expect("a cause has a symptom").state;
-            let (culprits, around) = (culprits(laboratory, state)?, around(laboratory, state));
-            causes.push(Cause { shown, culprits, around });
+            let (culprits, fell) = (culprits(laboratory, state)?, between(laboratory, state)?);
+            causes.push(Cause { shown, culprits, fell });
         }
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.images()));
         Ok(causes)
@@ -292,11 +309,6 @@ fn lost_sites(state: &State, pending: &[Vec<(u64, SiteKey)>]) -> BTreeSet<SiteKe
     sites
 }
 
-/// A path without the numbers, decimal or in capital hexadecimal digits, that tell its files apart.
-fn without_numbers(path: &str) -> String {
-    path.chars().filter(|it| !it.is_ascii_digit() && !('A'..='F').contains(it)).collect()
-}
-
 impl SiteKey {
     fn new(operation: &RecordedOperation, stacks: &Stacks) -> Self {
         Self {
@@ -356,9 +368,14 @@ fn walk_with(
     let profile = laboratory.profile;
     for (depth, crash) in state.crashes.iter().enumerate() {
         let fell = &laboratory.fell_on(state, depth)?;
-        stacks.resolve(fell.timeline.operations())?;
-        let of_recovery = if depth > 0 { fell.timeline.sequences(&fell.start) } else { Vec::new() };
-        let sequences = if depth > 0 { &of_recovery } else { &laboratory.sequences };
+        let of_recovery = match depth {
+            0 => None,
+            _ => {
+                stacks.resolve(fell.timeline.operations())?;
+                Some(fell.timeline.sequences(&fell.start))
+            }
+        };
+        let sequences = of_recovery.as_ref().unwrap_or(&laboratory.sequences);
         visit(&Walked { fell, sequences, profile, crash, depth }, stacks);
     }
     Ok(())
@@ -422,12 +439,23 @@ fn missing_sync(operation: &PendingOperation, source: &RecordedOperation) -> Str
     }
 }
 
-/// The calls that the first crash fell between.
-fn around(laboratory: &Laboratory, state: &State) -> Vec<Site> {
-    let timeline = &laboratory.timeline;
-    let after = state.crashes[0].after;
-    let places = [after.checked_sub(1), Some(after)];
-    let done = places.into_iter().flatten().filter_map(|place| timeline.change(place));
-    done.filter_map(|done| timeline.operation(done.operation).map(|it| site(it, &laboratory.stacks)))
-        .collect()
+/// Where each crash of a state fell.
+fn between(laboratory: &mut Laboratory, state: &State) -> Result<Vec<Between>, Trouble> {
+    let mut all = Vec::new();
+    walk(laboratory, state, &mut |walked, stacks| {
+        let (timeline, after) = (&walked.fell.timeline, walked.crash.after);
+        // A file that is opened or closed changes nothing that a crash could take, and is no call of the recording.
+        let at = |number: usize| {
+            timeline
+                .change(number)
+                .and_then(|done| timeline.operation(done.operation))
+                .map(|it| site(it, stacks))
+        };
+        all.push(Between {
+            after: (0..after).rev().find_map(at),
+            before: (after..timeline.len()).find_map(at),
+            during_recovery: walked.depth > 0,
+        });
+    })?;
+    Ok(all)
 }

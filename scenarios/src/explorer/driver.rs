@@ -1,6 +1,7 @@
 //! What runs on the simulated machine: the workload that is recorded, and the opening of what a crash left.
 
 use super::frames::{frame, pack};
+use super::pattern::without_numbers;
 use super::timeline::Mark;
 use super::workload::{Action, Workload};
 use engines::native::{Contents, Failure, FailureKind, Mutation, Native, NativeStore, ONLY_SPACE, Step};
@@ -24,14 +25,15 @@ pub(super) const STORE: &str = "store";
 /// Virtual time for everything that a node does. Engines wait seconds at most.
 const VIRTUAL_TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// Real time for everything that a node does.
-const REAL_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// What a process that opens an image, or records such an opening, may use. It takes milliseconds: whoever needs
+/// seconds hangs.
+pub(super) const OPENING: Allowance = Allowance { real_time: Duration::from_secs(10) };
+
+/// What a process that runs a whole workload, or resolves its stacks, may use: on a busy machine, many seconds.
+pub(super) const WORKLOAD: Allowance = Allowance { real_time: Duration::from_secs(120) };
 
 /// Memory of everything that a node does. A store of some hundred keys needs a hundredth of it.
 const MEMORY_LIMIT_BYTES: u64 = 1 << 30;
-
-/// What a process of the explorer may use.
-pub(super) const ALLOWANCE: Allowance = Allowance { real_time: REAL_TIME_LIMIT };
 
 /// A moment in the life of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,13 +102,13 @@ impl Seen {
 
 /// The machine on which images are opened: no thread loses its turn unless it waits.
 fn opening_options() -> Options {
-    Options { policy: Policy::Fixed, preemption: Ratio::ZERO, ..machine_options(1) }
+    Options { policy: Policy::Fixed, preemption: Ratio::ZERO, ..machine_options(1, OPENING) }
 }
 
-fn machine_options(seed: u64) -> Options {
+fn machine_options(seed: u64, allowance: Allowance) -> Options {
     Options {
         virtual_time_limit: VIRTUAL_TIME_LIMIT,
-        real_time_limit: REAL_TIME_LIMIT,
+        real_time_limit: allowance.real_time,
         memory_limit_bytes: MEMORY_LIMIT_BYTES,
         process_wide_threads: vec!["sled-io-".to_string()],
         ..Options::new(seed)
@@ -134,7 +136,7 @@ pub enum Trouble {
 /// Runs a workload once without any fault: how many reads it made, and everything that it did to the disk, for
 /// [`frames::workload`].
 pub(super) fn record(native: &'static dyn Native, workload: &Workload, seed: u64) -> Vec<u8> {
-    let completed = sim::run(machine_options(seed), None, async |machine: Machine| {
+    let completed = sim::run(machine_options(seed, WORKLOAD), None, async |machine: Machine| {
         let node = machine.add_node(slow_node());
         machine.record(node, true);
         let failed = start(machine, node, native, workload).await?;
@@ -157,7 +159,7 @@ pub(super) fn run_with_fault(
     seed: u64,
     point: FaultPoint,
 ) -> Vec<u8> {
-    let completed = sim::run(machine_options(seed), None, async |machine: Machine| {
+    let completed = sim::run(machine_options(seed, WORKLOAD), None, async |machine: Machine| {
         let node = machine.add_node(slow_node());
         machine.record(node, false);
         machine.fault_at(node, point);
@@ -294,14 +296,14 @@ fn in_words(aborted: &Aborted) -> String {
     how_it_hung(aborted).map_or_else(|words| words, |(_, words)| words)
 }
 
-/// The kind of a process's end in a word, and what it means.
-pub(super) fn describe_end(end: &End) -> (&'static str, String) {
+/// The kind of a process's end in a word, and what it means where this is what it was allowed.
+pub(super) fn describe_end(end: &End, allowance: Allowance) -> (&'static str, String) {
     match end {
         End::Finished(_) => ("finished", "it ended by itself".to_owned()),
         End::Exited(code) => ("exit", format!("it ended its process with exit code {code}")),
         End::Signalled(signal) => ("abort", format!("signal {signal} ended its process")),
         End::OutOfMemory => ("memory", "it asked for more memory than it may have".to_owned()),
-        End::OutOfTime => ("hang", format!("not done after {} s", REAL_TIME_LIMIT.as_secs())),
+        End::OutOfTime => ("hang", format!("not done after {} s", allowance.real_time.as_secs())),
     }
 }
 
@@ -382,8 +384,7 @@ fn shape(recording: &Recording) -> (u64, usize) {
     }
     for operation in recording.operations.iter().take_while(|operation| operation.number <= last) {
         hash.write(operation.kind.name().as_bytes());
-        let unnumbered = |byte: &u8| !byte.is_ascii_digit() && !(b'A'..=b'F').contains(byte);
-        operation.path.bytes().filter(unnumbered).for_each(|byte| hash.write_u8(byte));
+        hash.write(without_numbers(&operation.path).as_bytes());
     }
     (hash.finish(), changes)
 }

@@ -25,7 +25,7 @@ pub(super) fn test(
     let source = native.test_source();
     let (directories, files) = layout(image);
     let header = format!(
-        "//! {} {}, power profile {}: {}.\n//!\n//! Written by Brownout: {}\n//!\n//! In Cargo.toml:\n{}",
+        "//! {} {} after a crash of profile {}: {}.\n//!\n//! Written by Brownout: {}\n//!\n//! In Cargo.toml:\n{}",
         native.name(),
         native.version(),
         subject.profile,
@@ -37,7 +37,7 @@ pub(super) fn test(
     format!(
         "{header}\n{}\n\n/// Every directory of the store.\nconst DIRECTORIES: &[&str] = &[{directories}];\n\n/// \
          Every file: its path, its size in bytes, and its bytes where they are not zero, as offset and\n/// \
-         hexadecimal digits.\nconst FILES: &[(&str, u64, &[(u64, &str)])] = &[\n{files}];\n{LAY_OUT}\n{expectation}",
+         hexadecimal digits.\nconst FILES: &[(&str, u64, &[(u64, &str)])] = &[\n{files}];\n{LAY_OUT}{expectation}",
         source.contents.trim(),
     )
 }
@@ -116,7 +116,7 @@ fn expectation(laboratory: &Laboratory, symptom: &Symptom) -> String {
         let mut past = laboratory.past.contents(|other| other == change);
         past.remove(key)
     };
-    let claim = match symptom {
+    let assertion = match symptom {
         Symptom::Stumble(_) => String::new(),
         Symptom::Breach(Breach::Lost { change, key: lost, .. }) => {
             let value =
@@ -151,13 +151,16 @@ fn expectation(laboratory: &Laboratory, symptom: &Symptom) -> String {
             }
         }
     };
-    let found = if claim.is_empty() { "_" } else { "found" };
+    let (found, claim) = match assertion.as_str() {
+        "" => ("_", String::new()),
+        assertion => ("found", format!("    {assertion}\n")),
+    };
     format!(
         "\n#[test]\nfn what_a_crash_left_keeps_its_promises() {{\n    let dir = \
          std::env::temp_dir().join(format!(\"crash-state-{{}}\", std::process::id()));\n    lay_out(&dir).expect(\"the \
          directory can be laid out\");\n    let contents = contents(&dir);\n    \
          std::fs::remove_dir_all(&dir).expect(\"the directory can be removed\");\n    let {found} = \
-         contents.expect(\"the store opens\");\n    {claim}\n}}\n"
+         contents.expect(\"the store opens\");\n{claim}}}\n"
     )
 }
 

@@ -88,7 +88,7 @@ impl<'a> Explorer<'a> {
         Self {
             laboratory,
             sampling,
-            queue: Queue::new(jobs),
+            queue: Queue::new(jobs, driver::OPENING),
             waiting: BTreeMap::new(),
             recoveries: Vec::new(),
             recorded: Vec::new(),

@@ -9,6 +9,7 @@
 use super::driver::{self, Run, Trouble};
 use super::frames;
 use super::laboratory::{Laboratory, Symptom, image_of};
+use super::pattern::without_numbers;
 use super::queue::Queue;
 use super::report::{in_source, in_words, title};
 use super::state::Lost;
@@ -198,7 +199,7 @@ impl Subject {
         let mut injector = Injector {
             subject: self,
             laboratory,
-            queue: Queue::new(self.jobs),
+            queue: Queue::new(self.jobs, driver::WORKLOAD),
             counts: kinds.iter().map(|&kind| (kind, FaultCounts::default())).collect(),
             causes: BTreeMap::new(),
         };
@@ -342,8 +343,8 @@ impl Injector<'_> {
             (None, Some(operation)) => (operation.kind.name().to_owned(), operation.path.clone()),
             (None, None) => ("read".to_owned(), String::new()),
         };
-        let pattern: String = path.chars().filter(|it| !it.is_ascii_digit()).collect();
-        let class: String = first.chars().filter(|it| !it.is_ascii_digit()).collect();
+        let pattern = without_numbers(&path);
+        let class = without_numbers(first);
         let key = match during_creation {
             // A store that was not quite created is one story, whichever call of it failed.
             true => (job.kind, String::new(), String::new(), None, class),

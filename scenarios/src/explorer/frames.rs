@@ -2,11 +2,11 @@
 //! is not bound to the size of one message.
 
 use super::driver::Trouble::{self, Incomplete};
-use super::driver::{Run, Seen, describe_end};
+use super::driver::{OPENING, Run, Seen, WORKLOAD, describe_end};
 use cluster::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sim::isolation::{End, Ended};
+use sim::isolation::{Allowance, End, Ended};
 use sim::{Recorded, RecordedOperation, Recording};
 
 /// A value with the length of its encoding before it.
@@ -30,17 +30,17 @@ pub(super) fn pack(recording: &Result<Recording, String>) -> Vec<u8> {
 /// # Errors
 /// As [`recording`].
 pub(super) fn workload(ended: Ended) -> Result<(u64, Recording), Trouble> {
-    let bytes = finished(ended)?;
+    let bytes = finished(ended, WORKLOAD)?;
     let mut rest = &bytes[..];
     Ok((take(&mut rest)?, unpack(&mut rest)?))
 }
 
-/// The recording that a process packed.
+/// The recording of an opening that a process packed.
 ///
 /// # Errors
 /// What went wrong there, in words.
 pub(super) fn recording(ended: Ended) -> Result<Recording, Trouble> {
-    unpack(&mut &finished(ended)?[..])
+    unpack(&mut &finished(ended, OPENING)?[..])
 }
 
 /// How the workload went with a fault in it, and what it did to the disk; or, in words, how its process ended before
@@ -49,7 +49,7 @@ pub(super) fn recording(ended: Ended) -> Result<Recording, Trouble> {
 /// # Errors
 /// Where that was the machine's doing, not the engine's.
 pub(super) fn run(ended: Ended) -> Result<Result<(Run, Recording), String>, Trouble> {
-    let bytes = match finished(ended) {
+    let bytes = match finished(ended, WORKLOAD) {
         Ok(bytes) => bytes,
         Err(trouble) => return Ok(Err(trouble.to_string())),
     };
@@ -68,25 +68,25 @@ pub(super) fn seen(ended: Ended) -> Result<Seen, Trouble> {
     match ended.end {
         End::Finished(bytes) => take::<Result<Seen, String>>(&mut &bytes[..])?.map_err(Incomplete),
         end => {
-            let (kind, words) = describe_end(&end);
+            let (kind, words) = describe_end(&end, OPENING);
             Ok(Seen::ended(kind, format!("{words}\n{}", ended.errors.trim_end()).trim_end().to_owned()))
         }
     }
 }
 
-/// One value that a process framed.
+/// One value that a process framed, which resolved stacks.
 ///
 /// # Errors
 /// What went wrong there, in words.
 pub(super) fn value<T: DeserializeOwned>(ended: Ended) -> Result<T, Trouble> {
-    take(&mut &finished(ended)?[..])
+    take(&mut &finished(ended, WORKLOAD)?[..])
 }
 
-fn finished(ended: Ended) -> Result<Vec<u8>, Trouble> {
+fn finished(ended: Ended, allowance: Allowance) -> Result<Vec<u8>, Trouble> {
     match ended.end {
         End::Finished(bytes) => Ok(bytes),
         end => {
-            let words = format!("{}\n{}", describe_end(&end).1, ended.errors.trim_end());
+            let words = format!("{}\n{}", describe_end(&end, allowance).1, ended.errors.trim_end());
             Err(Incomplete(words.trim_end().to_owned()))
         }
     }

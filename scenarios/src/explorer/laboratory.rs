@@ -4,6 +4,7 @@
 use super::driver::Trouble::{self, Incomplete, Misuse};
 use super::driver::{self, Seen, Stumble};
 use super::frames;
+use super::pattern::without_numbers;
 use super::stacks::Stacks;
 use super::state::{CrashState, Lost, State};
 use super::timeline::{self, Asked, Author, Timeline};
@@ -11,7 +12,7 @@ use super::workload::Workload;
 use engines::native::{Contents, Native, Promises};
 use model::recovery::{Breach, Past};
 use sim::disk::{Disk, PendingOperation, Primitive, Profile, SECTOR_BYTES, Sectors, choosable, crash_disk};
-use sim::isolation::{Ended, run_isolated};
+use sim::isolation::{Allowance, Ended, run_isolated};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,11 +33,7 @@ impl Symptom {
             Self::Breach(breach) => breach.name().to_owned(),
             Self::Stumble(stumble) => {
                 let first = stumble.message.lines().next().unwrap_or_default();
-                let words: String =
-                    first.chars().map(|it| if it.is_ascii_digit() { '#' } else { it }).collect();
-                let mut words =
-                    words.split('#').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("#");
-                words.truncate(words.char_indices().nth(60).map_or(words.len(), |(at, _)| at));
+                let words: String = without_numbers(first).chars().take(60).collect();
                 format!("{} {} {words}", stumble.stage.words(), stumble.kind)
             }
         }
@@ -89,7 +86,7 @@ impl Laboratory {
         seed: u64,
     ) -> Result<Self, Trouble> {
         let promises = native.promises();
-        let ended = isolated(|| driver::record(native, &workload, seed))?;
+        let ended = isolated(driver::WORKLOAD, || driver::record(native, &workload, seed))?;
         let processor_time = ended.processor_time;
         let (reads, recording) = frames::workload(ended)?;
         let timeline = Timeline::new(recording, &workload, promises, timeline::needed(profile));
@@ -179,7 +176,8 @@ impl Laboratory {
     pub(super) fn open(&mut self, image: Disk, asked: Asked) -> Result<Option<Symptom>, Trouble> {
         let fingerprint = image.fingerprint();
         if !self.outcomes.contains_key(&fingerprint) {
-            let ended = isolated(|| driver::open_image(self.native, image, &|hash| self.knows(hash)))?;
+            let opening = || driver::open_image(self.native, image, &|hash| self.knows(hash));
+            let ended = isolated(driver::OPENING, opening)?;
             self.processor_time += ended.processor_time;
             self.learn(fingerprint, frames::seen(ended)?);
         }
@@ -213,6 +211,10 @@ impl Laboratory {
                 (image, Cow::Owned(recovery))
             }
         };
+        if depth == 0 && crash.after < timeline.first() {
+            let first = timeline.first();
+            return Err(Misuse(format!("no crash falls before change {first}: the engine did nothing yet")));
+        }
         if crash.after > timeline.len() {
             let (after, len) = (crash.after, timeline.len());
             return Err(Misuse(format!("there is no change {after}: the disk was changed {len} times")));
@@ -253,7 +255,7 @@ impl Laboratory {
     /// # Errors
     /// Where the recovery cannot be recorded.
     pub(super) fn recovery(&self, image: Disk) -> Result<Timeline, Trouble> {
-        self.recovery_of(isolated(|| driver::record_recovery(self.native, image))?)
+        self.recovery_of(isolated(driver::OPENING, || driver::record_recovery(self.native, image))?)
     }
 
     pub(super) fn recovery_of(&self, ended: Ended) -> Result<Timeline, Trouble> {
@@ -316,7 +318,6 @@ pub(super) fn write_in_part(timeline: &Timeline, state: &CrashState, disk: &mut 
     }
 }
 
-pub(super) fn isolated(work: impl FnOnce() -> Vec<u8>) -> Result<Ended, Trouble> {
-    run_isolated(driver::ALLOWANCE, work)
-        .map_err(|error| Incomplete(format!("no process could be started: {error}")))
+pub(super) fn isolated(allowance: Allowance, work: impl FnOnce() -> Vec<u8>) -> Result<Ended, Trouble> {
+    run_isolated(allowance, work).map_err(|error| Incomplete(format!("no process could be started: {error}")))
 }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How much is tried where not everything can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sampling {
-    /// Every subset wherever at most [`EXHAUSTIVE_PENDING_MAX`] operations are pending, every torn sector, and
-    /// beyond that the menu with [`EXHAUSTIVE_SAMPLES`] random subsets.
+    /// Every subset wherever at most [`EXHAUSTIVE_PENDING_MAX`] operations are pending, and beyond that the menu with
+    /// [`EXHAUSTIVE_SAMPLES`] random subsets; each write torn at each of its first [`SECTORS_TORN_MAX`] sectors.
     Exhaustive,
     /// The menu, with so many random subsets at each boundary.
     Sample(usize),
@@ -157,8 +157,8 @@ fn keeps_some_of(lost: &Lost, newest: u64) -> bool {
     }
 }
 
-/// The most sectors of one write that are torn off one by one.
-const SECTORS_TORN_MAX: u64 = 64;
+/// The sectors of one write, from its first, at each of which an exhaustive exploration tears it.
+pub const SECTORS_TORN_MAX: u64 = 64;
 
 /// The parts of a write that are torn off: its end, from a few places on; its beginning; single sectors; its
 /// size alone.

@@ -13,6 +13,7 @@ mod faults;
 mod frames;
 mod laboratory;
 mod losses;
+mod pattern;
 mod queue;
 mod report;
 mod stacks;
@@ -20,13 +21,17 @@ mod state;
 mod timeline;
 mod workload;
 
-pub use blame::{Cause, Culprit, Shown, Site};
+pub use blame::{Between, Cause, Culprit, Shown, Site};
 pub use driver::{Stage, Stumble, Trouble};
 pub use explore::{Counts, RECOVERIES_MAX};
 pub use faults::{CallNumber, FaultCause, FaultCounts, FaultKind, FaultReport};
 pub use laboratory::Symptom;
-pub use losses::{EXHAUSTIVE_PENDING_MAX, EXHAUSTIVE_SAMPLES, SAMPLED_PENDING_MAX, Sampling};
-pub use report::{CauseReport, CulpritReport, Report, StateReport, SymptomReport};
+pub use losses::{
+    EXHAUSTIVE_PENDING_MAX, EXHAUSTIVE_SAMPLES, SAMPLED_PENDING_MAX, SECTORS_TORN_MAX, Sampling,
+};
+pub use report::{
+    CauseReport, CulpritReport, PromiseReport, PromisesReport, Report, StateReport, SymptomReport,
+};
 pub use stacks::SourceLine;
 pub use state::{CrashState, Lost, Part, State, StateError};
 pub use workload::{Action, Workload};
@@ -52,7 +57,7 @@ pub struct Subject {
     pub steps: usize,
     /// How much is tried.
     pub sampling: Sampling,
-    /// Processes at the same time; at least one.
+    /// Processes at the same time; 0 is one for each core.
     pub jobs: usize,
 }
 
@@ -61,6 +66,7 @@ const ATTRIBUTED_MAX: usize = 20_000;
 
 impl Subject {
     fn laboratory(&self) -> Result<Laboratory, Trouble> {
+        check_profile(self.profile).map_err(Trouble::Misuse)?;
         let workload = Workload::generate(self.native.promises(), self.seed, self.steps);
         Laboratory::new(self.native, self.profile, workload, self.seed)
     }
@@ -116,6 +122,20 @@ impl Subject {
         })?;
         let (image, _) = laboratory.image(&state)?;
         Ok(emit::test(self, &laboratory, &state, &symptom, &image))
+    }
+}
+
+/// Refuses what no exploration can tell from another profile.
+///
+/// # Errors
+/// The reason, with what to do instead.
+pub(crate) fn check_profile(profile: Profile) -> Result<(), String> {
+    match profile {
+        Profile::ProcessKill | Profile::Ext4Ordered | Profile::Posix => Ok(()),
+        Profile::Lying => {
+            let remedy = "use posix; lying devices are part of `sim` plans";
+            Err(format!("no sync lies in an exploration, so that profile `lying` would be posix: {remedy}"))
+        }
     }
 }
 

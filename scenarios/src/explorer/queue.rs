@@ -1,8 +1,9 @@
 //! Processes whose results are taken in the order in which they were started, whichever ends first: what is decided
 //! from them repeats.
 
-use super::driver::{ALLOWANCE, Trouble};
-use sim::isolation::{Ended, Farm};
+use super::driver::Trouble;
+use crate::execution::processes;
+use sim::isolation::{Allowance, Ended, Farm};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -18,9 +19,9 @@ pub(super) struct Queue<J> {
 }
 
 impl<J> Queue<J> {
-    /// A queue that runs so many processes at the same time.
-    pub(super) fn new(jobs: usize) -> Self {
-        Self { farm: Farm::new(ALLOWANCE), jobs, waiting: VecDeque::new(), taken: 0 }
+    /// A queue that runs so many processes at the same time (0: one for each core), each with this allowance.
+    pub(super) fn new(jobs: usize, allowance: Allowance) -> Self {
+        Self { farm: Farm::new(allowance), jobs: processes(jobs), waiting: VecDeque::new(), taken: 0 }
     }
 
     /// Starts a process as soon as there is room for one.

@@ -1,16 +1,16 @@
 //! What an exploration found, in facts that can be printed or written as JSON.
 
 use super::Subject;
-use super::blame::{Cause, Culprit, Shown, Site};
+use super::blame::{Between, Cause, Culprit, Shown, Site};
 use super::explore::Counts;
 use super::laboratory::{Laboratory, Symptom};
 use super::losses::Sampling;
 use super::stacks::SourceLine;
 use super::state::State;
 use super::timeline::Asked;
-use engines::native::Survives;
+use engines::native::{Call, Native, Survives};
 use model::recovery::{Breach, Key};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::time::Duration;
 
 /// What an exploration found.
@@ -70,7 +70,7 @@ pub struct CauseReport {
     pub culprits: Vec<CulpritReport>,
     /// Whether its crash fell before the store had been opened for the first time.
     pub during_creation: bool,
-    /// The calls that its crash fell between, in words.
+    /// The calls that each of its crashes fell between, in words.
     pub fell: Vec<String>,
     /// Distinct images that break a promise for this reason.
     pub images: usize,
@@ -108,6 +108,66 @@ pub struct CulpritReport {
     pub lines: Vec<String>,
     /// Whether it belongs to the recovery from a first crash.
     pub during_recovery: bool,
+}
+
+/// What an engine promises.
+#[derive(Clone, Debug, Serialize)]
+pub struct PromisesReport {
+    /// The engine.
+    pub engine: String,
+    /// Its version, as Cargo built it.
+    pub version: String,
+    /// What its calls promise: the ways to write, the durability calls, a flush of what is in memory.
+    pub calls: Vec<PromiseReport>,
+    /// The words that promise that a batch survives as a whole or not at all.
+    pub atomic: Option<String>,
+    /// The words that promise that what survives is a prefix of what was written.
+    pub order: Option<String>,
+    /// The words that promise that the store opens again after a crash.
+    pub reopens: Option<String>,
+}
+
+/// What a call promises once it has returned.
+#[derive(Clone, Debug, Serialize)]
+pub struct PromiseReport {
+    /// The call as the engine's users know it.
+    pub call: String,
+    /// What everything written before survives: `nothing`, `process-kill` or `power-failure`.
+    #[serde(serialize_with = "name_of")]
+    pub survives: Survives,
+    /// The engine's own words, with their source.
+    pub source: String,
+}
+
+impl PromisesReport {
+    /// The promises of an engine.
+    pub fn new(native: &dyn Native) -> Self {
+        let promises = native.promises();
+        let words = |words: Option<&str>| words.filter(|words| !words.is_empty()).map(str::to_owned);
+        let calls = promises.writes.iter().chain(promises.persists).chain(&promises.flush);
+        Self {
+            engine: native.name().to_owned(),
+            version: native.version().to_owned(),
+            calls: calls.map(PromiseReport::new).collect(),
+            atomic: words(promises.atomic),
+            order: words(promises.order),
+            reopens: words(Some(promises.reopens)),
+        }
+    }
+}
+
+impl PromiseReport {
+    fn new(call: &Call) -> Self {
+        Self { call: call.name.to_owned(), survives: call.survives, source: call.source.to_owned() }
+    }
+}
+
+fn name_of<S: Serializer>(survives: &Survives, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match survives {
+        Survives::Nothing => "nothing",
+        Survives::ProcessKill => "process-kill",
+        Survives::PowerFailure => "power-failure",
+    })
 }
 
 pub(super) fn report(
@@ -151,7 +211,7 @@ pub(super) fn cause(subject: &Subject, laboratory: &Laboratory, cause: &Cause) -
         symptoms: cause.shown.iter().map(symptom).collect(),
         culprits: cause.culprits.iter().map(culprit).collect(),
         during_creation: is_creation(laboratory, &cause.shown[0].state),
-        fell: fell(&cause.around),
+        fell: cause.fell.iter().flat_map(fell).collect(),
         images: cause.images(),
     }
 }
@@ -285,12 +345,14 @@ pub(super) fn in_source(lines: &[SourceLine]) -> Vec<String> {
     lines.iter().map(|line| format!("{}:{}  {}", line.file, line.line, line.function)).collect()
 }
 
-/// Where the crash fell.
-fn fell(around: &[Site]) -> Vec<String> {
-    let words = ["after", "before"];
-    let place = |(word, site): (&&str, &Site)| match in_source(&site.lines).first() {
-        Some(line) => format!("{word} {} ({line})", site.call),
-        None => format!("{word} {}", site.call),
+/// Where a crash fell.
+fn fell(between: &Between) -> Vec<String> {
+    let Between { after, before, during_recovery } = between;
+    let when = if *during_recovery { "during recovery, " } else { "" };
+    let place = |word: &str, site: &Site| match in_source(&site.lines).first() {
+        Some(line) => format!("{when}{word} {} ({line})", site.call),
+        None => format!("{when}{word} {}", site.call),
     };
-    words.iter().zip(around).map(place).collect()
+    let after = after.iter().map(|site| place("after", site));
+    after.chain(before.iter().map(|site| place("before", site))).collect()
 }

@@ -3,7 +3,7 @@
 //! Resolving reads the program's debug information, some hundred megabytes. A child does it, so that this process
 //! stays small: it forks once for every image.
 
-use super::driver::Trouble;
+use super::driver::{self, Trouble};
 use super::frames;
 use super::laboratory::isolated;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl Stacks {
         if unknown.is_empty() {
             return Ok(());
         }
-        let ended = isolated(|| {
+        let ended = isolated(driver::WORKLOAD, || {
             let lines: Vec<Vec<SourceLine>> = unknown.iter().map(|stack| lines(stack)).collect();
             frames::frame(&lines)
         })?;
