@@ -43,6 +43,7 @@ mod real;
 mod space;
 mod sync;
 mod system_call;
+mod text;
 mod thread;
 mod time;
 mod transfer;

@@ -34,18 +34,41 @@ fn next(cache: &AtomicUsize, symbol: &'static [u8]) -> usize {
     if known != 0 {
         return known;
     }
+    let address = look_up(cache, symbol);
+    assert!(address != 0, "the C library has no {}", String::from_utf8_lossy(symbol));
+    address
+}
+
+/// Looks `symbol` up; zero where the C library does not have it.
+fn look_up(cache: &AtomicUsize, symbol: &'static [u8]) -> usize {
     // SAFETY: `symbol` ends in NUL (the macro below adds it); RTLD_NEXT is a legal handle.
     let address = unsafe { __real_dlsym(libc::RTLD_NEXT, symbol.as_ptr().cast()) } as usize;
-    assert!(address != 0, "the C library has no {}", String::from_utf8_lossy(symbol));
     cache.store(address, Ordering::Relaxed);
     address
 }
 
+/// Looks every function up, so that children which are forked afterwards need not, each for itself.
+pub(super) fn look_all_up() {
+    known::look_up();
+    passed::look_up();
+}
+
 macro_rules! real {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    (mod $addresses:ident; $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        /// The addresses of the functions below, zero until they are known.
+        #[expect(non_upper_case_globals, reason = "named as the functions")]
+        mod $addresses {
+            use std::sync::atomic::AtomicUsize;
+
+            $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
+
+            pub(super) fn look_up() {
+                $(super::look_up(&$name, concat!(stringify!($name), "\0").as_bytes());)*
+            }
+        }
+
         $(pub(super) unsafe fn $name($($argument: $type),*) $(-> $result)? {
-            static ADDRESS: AtomicUsize = AtomicUsize::new(0);
-            let address = next(&ADDRESS, concat!(stringify!($name), "\0").as_bytes());
+            let address = next(&$addresses::$name, concat!(stringify!($name), "\0").as_bytes());
             // SAFETY: the address is the C library's definition of this symbol, whose signature stands here;
             // the caller keeps that function's contract.
             unsafe {
@@ -58,6 +81,7 @@ macro_rules! real {
 }
 
 real! {
+    mod known;
     fn access(path: *const c_char, mode: c_int) -> c_int;
     fn chmod(path: *const c_char, mode: mode_t) -> c_int;
     fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int;
@@ -159,7 +183,7 @@ real! {
 /// Functions that are only ever passed on: six register arguments stand for whatever they take.
 macro_rules! passed_on {
     ($($name:ident)*) => {
-        real! { $(fn $name(a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;)* }
+        real! { mod passed; $(fn $name(a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;)* }
     };
 }
 
