@@ -1,11 +1,11 @@
 //! Child processes: one per seed, forked before any thread exists.
 
-use super::{real, text};
+use super::real;
 use libc::{c_int, pid_t};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
 use std::time::Duration;
 
 /// The parent's side of a forked child.
@@ -53,7 +53,9 @@ fn pipe() -> io::Result<(File, File)> {
 /// # Panics
 /// Where this process has more than one thread: a fork copies only the calling one.
 pub(crate) fn fork(limits: Limits, work: impl FnOnce() -> Vec<u8>) -> io::Result<Child> {
-    prepare_to_fork();
+    // Once here, and not in every child.
+    static LOOKED_UP: Once = Once::new();
+    LOOKED_UP.call_once(real::look_all_up);
     let ((result_reader, result_writer), (errors_reader, errors_writer)) = (pipe()?, pipe()?);
     // SAFETY: the child goes on with the calling thread only; the allocator and the standard library hold no
     // lock here, since this process has one thread (or the test harness's, which wait for this one).
@@ -68,19 +70,6 @@ pub(crate) fn fork(limits: Limits, work: impl FnOnce() -> Vec<u8>) -> io::Result
         process => Ok(Child { process, result: result_reader, errors: errors_reader }),
     }
 }
-
-/// Does once, here, what every child would otherwise do again.
-fn prepare_to_fork() {
-    static CHILDREN: AtomicU32 = AtomicU32::new(0);
-    match CHILDREN.fetch_add(1, Ordering::Relaxed) {
-        0 => real::look_all_up(),
-        TEXT_AFTER => text::keep(),
-        _ => {}
-    }
-}
-
-/// Before which child the program's code moves to memory that children share: it pays off for whoever forks many.
-const TEXT_AFTER: u32 = 16;
 
 fn run_child(limits: Limits, mut result: File, work: impl FnOnce() -> Vec<u8>) -> ! {
     if let Some(core) = limits.core_pin {

@@ -43,7 +43,6 @@ mod real;
 mod space;
 mod sync;
 mod system_call;
-mod text;
 mod thread;
 mod time;
 mod transfer;
