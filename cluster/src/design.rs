@@ -279,6 +279,12 @@ design! {
         #[source = "etcd issue 741 (\"Consistent reads are not consistent\"), found by Jepsen in 2014"]
         #[caught_by = "linearizable"]
         Local = "local",
+        /// By the leader without asking anybody, for as long as its own clock lets it believe that no other can
+        /// have been elected. Its clock stands still while it is paused, and a quorum that it last heard of is
+        /// counted once in an election timeout only.
+        #[source = "tikv issue 964 (lease reads judged by role and ticks); Ongaro, \"Consensus: Bridging Theory and Practice\", section 6.4.1"]
+        #[caught_by = "linearizable"]
+        Lease = "lease",
     }
 
     /// How a snapshot that was received replaces the data directory.
@@ -301,6 +307,166 @@ design! {
         #[source = "etcd issue 13766 (the data and the consistent index of one entry were persisted apart)"]
         #[caught_by = "replicas equal"]
         Repeats = "repeats",
+    }
+
+    /// Whether compaction keeps the deletion of a key at the very revision that it goes up to.
+    compaction_tombstone: CompactionTombstone {
+        /// It does, until the next compaction: a watch may begin at that revision.
+        Kept = "kept",
+        /// It does not: a watch that begins there never sees the deletion.
+        #[source = "etcd issue 18089 (\"Watch dropping an event when compacting on delete\")"]
+        #[caught_by = "watch"]
+        Dropped = "dropped",
+    }
+
+    /// What a store that is opened takes for its revision.
+    restored_revision: RestoredRevision {
+        /// The one that was written with the last entry that made a revision.
+        Recorded = "recorded",
+        /// That of the last record, or of the last compaction that was finished. Compaction drops the deletion
+        /// of a key at the revision that it goes up to; so after a crash before the finished marker the revision
+        /// is lower than before, and is given out again.
+        #[source = "etcd issue 17780 (\"Revision decreasing after panic during compaction\")"]
+        #[caught_by = "replicas equal"]
+        LastRecord = "last-record",
+    }
+
+    /// What a store that is opened does with a tombstone that is all that compaction has left of its key.
+    restored_tombstone: RestoredTombstone {
+        /// It keeps it, as it did before the start.
+        Indexed = "indexed",
+        /// It does not index it, so that the compaction that goes on after a crash removes it, and a watch that
+        /// begins there never sees the deletion.
+        #[source = "etcd issue 19179 (\"Missing delete event on watch opened on same revision as compaction request\")"]
+        #[caught_by = "watch"]
+        Ignored = "ignored",
+    }
+
+    /// Where the reads of a transaction that writes are carried out.
+    txn_ranges: TxnRanges {
+        /// On every replica, so that all of them refuse the transaction if a read in it must be refused.
+        Everywhere = "everywhere",
+        /// Only on the replica that a client waits at. Where one of them asks for a revision that is compacted
+        /// or yet to come, that replica refuses the transaction, and the others carry it out.
+        #[source = "etcd issue 18667 (\"Specifying a revision for a range request in a transaction may cause data inconsistency\")"]
+        #[caught_by = "replicas equal"]
+        WhereAsked = "where-asked",
+    }
+
+    /// Which applied index counts as flushed when a flush of the engine, beside which entries are applied, has ended.
+    flush_index: FlushIndex {
+        /// The one that was applied when the flush began: what came later is in the next memtable.
+        AtBegin = "at-begin",
+        /// The one that is applied when the flush has ended, which it did not flush.
+        #[source = "rocksdb issue 11568 (a flush listener is told wrong sequence numbers of what is flushed)"]
+        #[caught_by = "durable"]
+        AfterEnd = "after-end",
+    }
+
+    /// When the flushed index is persisted.
+    flush_order: FlushOrder {
+        /// After the flush has ended, and its tables are synced.
+        AfterEnd = "after-end",
+        /// Before: a crash in between leaves an index that no table proves, and a log that was cut there.
+        #[source = "rocksdb issue 11183 (a flush is told as complete before an older one is, and listeners that note indices believe it)"]
+        #[caught_by = "durable"]
+        BeforeEnd = "before-end",
+    }
+
+    /// Where the flushed index is persisted.
+    flush_index_place: FlushIndexPlace {
+        /// In a file of its own beside the store.
+        OwnFile = "own-file",
+        /// In the engine itself. There it is one more write that the next flush makes durable: after a crash the
+        /// tables claim less than they hold, and less than where the raft log was cut.
+        #[source = "tikv issue 851 (the applied index in an engine without a log was flushed apart from what it covers)"]
+        #[caught_by = "durable"]
+        InsideEngine = "inside-engine",
+    }
+
+    /// Whether the directory is synced after the flushed index was renamed into place.
+    flush_index_directory_sync: FlushIndexDirectorySync {
+        /// It is, before the raft log is cut.
+        Synced = "synced",
+        /// It is not: after a power failure the old index is back, and the raft log cut behind it.
+        #[source = "leveldb issue 195 (\"fsync() required after calling rename()\": log files went before the rename was durable)"]
+        #[caught_by = "durable"]
+        Skipped = "skipped",
+    }
+
+    /// How far the raft log may be cut.
+    log_cut: LogCut {
+        /// Up to the flushed index that is persisted, less what lagging peers may need.
+        AtPersistedIndex = "at-persisted-index",
+        /// Up to the applied index: the log forgets what only the memtable holds.
+        #[source = "RaftKeeper pull request 392 (the log was compacted beyond what a restart could come back to)"]
+        #[caught_by = "durable"]
+        AtAppliedIndex = "at-applied-index",
+    }
+
+    /// The clock that the ends of leases are counted by.
+    lease_clock: LeaseClock {
+        /// The monotonic one.
+        Monotonic = "monotonic",
+        /// The time of day: whoever sets it ends leases early, or keeps them.
+        #[source = "etcd issues 6700 and 12291 (\"lease dont expire expectly due to expiry basing on wall clock\")"]
+        #[caught_by = "lease"]
+        Wall = "wall",
+    }
+
+    /// When a leader answers that a lease was kept alive.
+    lease_keep_alive: LeaseKeepAlive {
+        /// After a quorum has confirmed, since it was asked, that it leads.
+        Confirmed = "confirmed",
+        /// At once, if it believes that it leads: another may, and ends the lease.
+        #[source = "etcd issue 15247 (a leader stuck in fdatasync still answers keep-alives after another was elected)"]
+        #[caught_by = "lease"]
+        Local = "local",
+    }
+
+    /// When a lease ends that a new leader takes over.
+    lease_promotion: LeasePromotion {
+        /// After what the last checkpoint left of its time, or else after all of its time, and an election
+        /// timeout: nobody could keep it alive without a leader, nor tell this one what the last one answered.
+        Extended = "extended",
+        /// When its time is over since this replica heard that it was granted.
+        #[source = "etcd issue 2660 (\"Unexpected TTL key lost during leader election\")"]
+        #[caught_by = "lease"]
+        AsGranted = "as-granted",
+        /// After all of its time, whatever the last checkpoint: with an election often enough it never ends.
+        #[source = "etcd issue 9888 (\"Leases may be auto-renewed indefinitely due to leader elections\")"]
+        #[caught_by = "lease"]
+        Whole = "whole",
+    }
+
+    /// What becomes of the watches of a replica whose state is replaced by a snapshot.
+    watch_restore: WatchRestore {
+        /// They go on where each stood, and are sent what the snapshot has brought.
+        Resumed = "resumed",
+        /// They go on after the snapshot, so that what it has brought is never sent.
+        #[source = "etcd issue 8411 (\"The rejoined node can not send out the events for watchers\")"]
+        #[caught_by = "watch"]
+        Skipped = "skipped",
+    }
+
+    /// What becomes of a watch that begins after the state that a snapshot has brought.
+    watch_future: WatchFuture {
+        /// It waits for the revision that it was asked to begin at.
+        Kept = "kept",
+        /// It begins right after that state: whoever has seen more elsewhere goes back in time.
+        #[source = "etcd issues 15271 (\"Watch response traveling back in time when reconnecting member downloads snapshot from the leader\") and 20221, fixed by pull request 20281"]
+        #[caught_by = "watch"]
+        Lowered = "lowered",
+    }
+
+    /// When a progress notification that a client asked for is sent.
+    watch_progress: WatchProgress {
+        /// When all events up to the revision that it names have been sent.
+        AfterEvents = "after-events",
+        /// At once, past events that are still to be sent.
+        #[source = "etcd issue 15220 (\"Requested watcher progress notifications are not synchronised with stream\")"]
+        #[caught_by = "watch"]
+        AtOnce = "at-once",
     }
 }
 
@@ -360,7 +526,10 @@ mod tests {
         assert_eq!(
             design.set("wire_sise", "whole").unwrap_err().to_string(),
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
-             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply"
+             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
+             compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, flush_index, \
+             flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
+             lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress"
         );
         assert_eq!(
             design.set("persist_before_send", "sometimes").unwrap_err().to_string(),

@@ -5,11 +5,15 @@
 
 mod client;
 pub mod corpus;
+pub mod etcd_subjects;
+pub mod etcd_trace;
 mod execution;
 pub mod explorer;
+mod flushed;
 mod generate;
 mod injector;
 mod installation;
+pub mod kill_gate;
 pub mod milestones;
 mod observation;
 mod oracles;

@@ -174,6 +174,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::HardState { .. }
         | ReplicaEvent::Applied { .. }
         | ReplicaEvent::StateHash { .. }
+        | ReplicaEvent::FlushedIndexBehind { .. }
         | ReplicaEvent::FlushBegin { .. }
         | ReplicaEvent::FlushEnd { .. }
         | ReplicaEvent::LogCompacted { .. }
@@ -185,7 +186,24 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::SnapshotSendEnded { .. }
         | ReplicaEvent::SnapshotInstallBegin { .. }
         | ReplicaEvent::SnapshotInstallEnd { .. }
-        | ReplicaEvent::SnapshotRequested { .. } => None,
+        | ReplicaEvent::SnapshotRequested { .. }
+        | ReplicaEvent::LeaseGranted { .. }
+        | ReplicaEvent::LeasesTakenOver { .. }
+        | ReplicaEvent::LeaseExpired { .. }
+        | ReplicaEvent::LeaseRevoked { .. }
+        | ReplicaEvent::KeepAliveAnswered { .. }
+        | ReplicaEvent::LeasesCheckpointed { .. }
+        | ReplicaEvent::CompactionScheduled { .. }
+        | ReplicaEvent::CompactionStep { .. }
+        | ReplicaEvent::CompactionFinished(_)
+        | ReplicaEvent::CompactedRevision { .. }
+        | ReplicaEvent::WatchCreated { .. }
+        | ReplicaEvent::WatchCaughtUp { .. }
+        | ReplicaEvent::WatchFellBehind { .. }
+        | ReplicaEvent::WatchCanceled { .. }
+        | ReplicaEvent::Alarm { .. }
+        | ReplicaEvent::OutOfSpace { .. }
+        | ReplicaEvent::SpaceRegained => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From what a run saw to the model's verdicts.
 
+use crate::flushed;
 use crate::installation;
 use crate::observation::Observed;
 use crate::refusal;
@@ -10,12 +11,11 @@ use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
 use model::equality::{self, HashReport};
-use model::history::History;
 use model::linearizability::{Budget, Verdict};
 use model::liveness::{self, Healing, ReplicaProgress};
 use model::raft::{self, Entry, RaftEvent, RaftEventKind};
 use model::routing::{self, End, Party, Received, Sent, SnapshotEvent};
-use model::specs::etcd::Etcd;
+use model::specs::etcd::{Etcd, StoreHistory};
 use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +26,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
+    violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
     let order = linearizable(&decided(evidence, history));
     let undecided_after_steps = order.as_ref().err().copied();
     violations.extend(order.ok().flatten());
@@ -45,10 +46,7 @@ pub(crate) struct Judgement {
 }
 
 /// The history, its unknown outcomes decided where the replicas have converged and so prove them.
-fn decided(
-    evidence: &Evidence,
-    history: History<model::kv::Request, model::kv::Answer>,
-) -> History<model::kv::Request, model::kv::Answer> {
+fn decided(evidence: &Evidence, history: StoreHistory) -> StoreHistory {
     let store = evidence.log.contents.values().find_map(|contents| contents.as_ref().ok());
     match (evidence.converged_at, store) {
         (Some(_), Some(store)) => unknown::decide(history, store),
@@ -57,7 +55,7 @@ fn decided(
 }
 
 /// A violation, if there is one; or the steps after which the search was given up.
-fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Result<Option<Violation>, u64> {
+fn linearizable(history: &StoreHistory) -> Result<Option<Violation>, u64> {
     match model::revisions::check(history, Budget::default()) {
         Verdict::Linearizable { .. } => Ok(None),
         Verdict::Violation(evidence) => {
@@ -67,13 +65,14 @@ fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Res
     }
 }
 
-fn durable(evidence: &Evidence, history: &History<model::kv::Request, model::kv::Answer>) -> Vec<Violation> {
+fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut replicas = Vec::new();
     for (&node, contents) in &evidence.log.contents {
         match contents {
             Ok(contents) => replicas.push(ReplicaContents {
                 node,
+                compacted_revision: contents.compacted_revision,
                 versions: contents
                     .versions
                     .iter()
@@ -150,6 +149,8 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
     let mut hellos: BTreeMap<u64, Hello> = BTreeMap::new();
     let mut last: BTreeMap<(u64, u64, u64), u64> = BTreeMap::new();
     let mut events = Vec::new();
+    // A sender may end a stream midway: it leads no more, or the peer has caught up by the log meanwhile.
+    let mut given_up: BTreeSet<u64> = BTreeSet::new();
     let may_damage = !evidence.plan.links.corruption.is_zero() || faulty_disks(evidence);
     for (stream, observed) in (1u64..).zip(&evidence.log.events) {
         match &observed.event {
@@ -172,7 +173,11 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             }
             ReplicaEvent::SnapshotReceived { from, index, outcome, .. } => {
                 let Some(&stream) = last.get(&(*from, observed.node, *index)) else { continue };
-                events.extend(received(stream, outcome, may_damage, &events));
+                let may_refuse = may_damage || given_up.contains(&stream);
+                events.extend(received(stream, outcome, may_refuse, &events));
+            }
+            ReplicaEvent::SnapshotSendEnded { to, index, outcome: _ } => {
+                given_up.extend(last.get(&(observed.node, *to, *index)));
             }
             ReplicaEvent::TornTail { .. }
             | ReplicaEvent::InstallResumed { .. }
@@ -184,6 +189,7 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::HardState { .. }
             | ReplicaEvent::Applied { .. }
             | ReplicaEvent::StateHash { .. }
+            | ReplicaEvent::FlushedIndexBehind { .. }
             | ReplicaEvent::FlushBegin { .. }
             | ReplicaEvent::FlushEnd { .. }
             | ReplicaEvent::LogCompacted { .. }
@@ -191,10 +197,26 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::PeerHello { .. }
             | ReplicaEvent::FrameDropped { .. }
             | ReplicaEvent::HeldBack { .. }
-            | ReplicaEvent::SnapshotSendEnded { .. }
             | ReplicaEvent::SnapshotInstallBegin { .. }
             | ReplicaEvent::SnapshotInstallEnd { .. }
-            | ReplicaEvent::SnapshotRequested { .. } => {}
+            | ReplicaEvent::SnapshotRequested { .. }
+            | ReplicaEvent::LeaseGranted { .. }
+            | ReplicaEvent::LeasesTakenOver { .. }
+            | ReplicaEvent::LeaseExpired { .. }
+            | ReplicaEvent::LeaseRevoked { .. }
+            | ReplicaEvent::KeepAliveAnswered { .. }
+            | ReplicaEvent::LeasesCheckpointed { .. }
+            | ReplicaEvent::CompactionScheduled { .. }
+            | ReplicaEvent::CompactionStep { .. }
+            | ReplicaEvent::CompactionFinished(_)
+            | ReplicaEvent::CompactedRevision { .. }
+            | ReplicaEvent::WatchCreated { .. }
+            | ReplicaEvent::WatchCaughtUp { .. }
+            | ReplicaEvent::WatchFellBehind { .. }
+            | ReplicaEvent::WatchCanceled { .. }
+            | ReplicaEvent::Alarm { .. }
+            | ReplicaEvent::OutOfSpace { .. }
+            | ReplicaEvent::SpaceRegained => {}
         }
     }
     events
@@ -212,12 +234,12 @@ fn party(node: u64, hello: &Hello) -> Party {
     }
 }
 
-/// What became of a stream. A refusal on links that damage bytes, or by
-/// a receiver whose disk fails, proves nothing against the receiver.
+/// What became of a stream. A refusal on links that damage bytes, by a receiver whose disk fails, or of a stream that
+/// its sender had ended before, proves nothing against the receiver.
 fn received(
     stream: u64,
     outcome: &SnapshotOutcome,
-    may_damage: bool,
+    may_refuse: bool,
     events: &[SnapshotEvent],
 ) -> Option<SnapshotEvent> {
     let sent = events.iter().find_map(|event| match event {
@@ -227,7 +249,7 @@ fn received(
     let end = match outcome {
         SnapshotOutcome::Installed => End::Installed,
         SnapshotOutcome::Transcoded { .. } => End::Transcoded,
-        SnapshotOutcome::Refused { .. } if may_damage => End::Abandoned,
+        SnapshotOutcome::Refused { .. } if may_refuse => End::Abandoned,
         SnapshotOutcome::Refused { error } => refusal::reason(error).map_or(End::Abandoned, End::Refused),
         SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => End::Abandoned,
     };
@@ -267,6 +289,7 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::Converted { .. }
                 | ReplicaEvent::StateChanged { .. }
                 | ReplicaEvent::StateHash { .. }
+                | ReplicaEvent::FlushedIndexBehind { .. }
                 | ReplicaEvent::FlushBegin { .. }
                 | ReplicaEvent::FlushEnd { .. }
                 | ReplicaEvent::LogCompacted { .. }
@@ -278,7 +301,24 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::SnapshotSendEnded { .. }
                 | ReplicaEvent::SnapshotReceived { .. }
                 | ReplicaEvent::SnapshotInstallBegin { .. }
-                | ReplicaEvent::SnapshotRequested { .. } => return None,
+                | ReplicaEvent::SnapshotRequested { .. }
+                | ReplicaEvent::LeaseGranted { .. }
+                | ReplicaEvent::LeasesTakenOver { .. }
+                | ReplicaEvent::LeaseExpired { .. }
+                | ReplicaEvent::LeaseRevoked { .. }
+                | ReplicaEvent::KeepAliveAnswered { .. }
+                | ReplicaEvent::LeasesCheckpointed { .. }
+                | ReplicaEvent::CompactionScheduled { .. }
+                | ReplicaEvent::CompactionStep { .. }
+                | ReplicaEvent::CompactionFinished(_)
+                | ReplicaEvent::CompactedRevision { .. }
+                | ReplicaEvent::WatchCreated { .. }
+                | ReplicaEvent::WatchCaughtUp { .. }
+                | ReplicaEvent::WatchFellBehind { .. }
+                | ReplicaEvent::WatchCanceled { .. }
+                | ReplicaEvent::Alarm { .. }
+                | ReplicaEvent::OutOfSpace { .. }
+                | ReplicaEvent::SpaceRegained => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })

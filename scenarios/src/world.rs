@@ -163,7 +163,7 @@ impl World {
             self.with_node(number, |node| (Arc::clone(&node.stop), node.engine, node.release, node.change));
         let peers: Vec<u64> = (1..=self.count()).collect();
         let design = self.plan.design;
-        let sync_after_open = self.plan.sync_after_open;
+        let (sync_after_open, sync_engine_log) = (self.plan.sync_after_open, self.plan.sync_engine_log);
         let log = self.log.clone();
         self.machine.start(id, move |process| {
             let mut config =
@@ -176,6 +176,7 @@ impl World {
             };
             tune(&mut config);
             config.engine_options.sync_after_open = sync_after_open;
+            config.engine_options.sync_engine_log = sync_engine_log;
             run_replica(number, config, process, stop, log)
         });
     }
@@ -336,7 +337,11 @@ fn read_out(
     let backend = engines::marker::open_data_dir(&directory.join(STORE_DIRECTORY), engine, options)
         .map_err(|error| error.to_string())?;
     let store = Store::open(backend, design).map_err(|error| error.to_string())?;
-    let mut contents = Contents { applied_index: store.applied_index(), versions: Vec::new() };
+    let mut contents = Contents {
+        applied_index: store.applied_index(),
+        compacted_revision: store.compacted_revision(),
+        versions: Vec::new(),
+    };
     store
         .contents(&mut |record| contents.versions.push(StoredVersion::from(record)))
         .map_err(|error| error.to_string())?;
