@@ -65,6 +65,6 @@ fn the_zoo_says_which_check_caught_a_design() {
     let (code, output) = xtask(&["zoo", "--only", "reads=local", "--json"]);
     assert_eq!(code, Some(0), "{output}");
     let outcome: Value = serde_json::from_str(&output).expect("each line is JSON");
-    assert_eq!(outcome["check"], "Linearizable");
+    assert_eq!(outcome["catcher"], "linearizable");
     assert!(outcome["caught_by_seed"].as_u64().is_some(), "{output}");
 }

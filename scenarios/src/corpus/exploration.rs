@@ -1,11 +1,15 @@
 //! Explorations that are kept: an engine, a workload, and every reason for which its promises break. A version of
 //! the engine that mends one is noticed, and so is one that breaks a promise anew.
 //!
-//! An entry names what breaks and where, not the numbers of operations: these move with every version.
+//! An entry names what breaks and where, not the numbers of operations: these move with every version. Only one crash,
+//! and one call that fails, have to be named by numbers.
 
 use super::Outcome;
 use super::files::{CorpusError, CorpusProblem, texts};
-use crate::explorer::{CauseReport, Profile, Report, Sampling, Subject, Trouble, check_profile, natives};
+use crate::explorer::{
+    CallNumber, CauseReport, FaultCause, FaultKind, FaultReport, Profile, Report, Sampling, State, Subject,
+    Trouble, check_profile, natives,
+};
 use crate::plan::{self, PlanError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -21,17 +25,46 @@ pub struct Exploration {
     pub engine: String,
     /// The version in which the findings were seen.
     pub version: String,
-    /// What a crash may take, by its name on the command line.
-    #[serde(with = "profile_name")]
-    pub profile: Profile,
     /// The seed of the workload.
     pub seed: u64,
     /// Steps of the workload.
     pub steps: usize,
-    /// Random subsets at each boundary.
-    pub samples: usize,
+    /// What befalls the engine meanwhile.
+    pub ordeal: Ordeal,
     /// What breaks; empty where every promise must be kept.
     pub findings: Vec<KnownFinding>,
+}
+
+/// What befalls an engine. Profiles, states, faults and calls have the names that they have on the command line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Ordeal {
+    /// A crash at every place.
+    Crashes {
+        /// What a crash may take.
+        #[serde(with = "by_name")]
+        profile: Profile,
+        /// Random subsets at each place.
+        samples: usize,
+    },
+    /// One crash: what only a long workload shows, and where exploring all of it would take long.
+    Crash {
+        /// What a crash may take.
+        #[serde(with = "by_name")]
+        profile: Profile,
+        /// Where it falls, and what is lost.
+        #[serde(with = "by_name")]
+        state: State,
+    },
+    /// One call fails, in a run without a crash.
+    Failure {
+        /// How it fails.
+        #[serde(with = "by_name")]
+        fault: FaultKind,
+        /// The call.
+        #[serde(with = "by_name")]
+        at: CallNumber,
+    },
 }
 
 /// A reason for which promises break, and that has a page.
@@ -42,8 +75,53 @@ pub struct KnownFinding {
     pub page: String,
     /// A part of the words for what is wrong.
     pub symptom: String,
-    /// A part of the call that is lost, or "" where the crash alone does the harm.
+    /// A part of the call that is lost, or "" where the crash, or the failure, alone does the harm.
     pub lost: String,
+}
+
+/// A reason for which promises broke, from a search of either kind.
+struct Found {
+    /// What is wrong, in a line each; at least one.
+    titles: Vec<String>,
+    /// The calls that were lost.
+    lost: Vec<String>,
+    /// The line that reruns it.
+    rerun: String,
+}
+
+impl From<&CauseReport> for Found {
+    fn from(cause: &CauseReport) -> Self {
+        let titles = cause.symptoms.iter().map(|symptom| symptom.title.clone()).collect();
+        let lost = cause.culprits.iter().map(|culprit| culprit.call.clone()).collect();
+        Self { titles, lost, rerun: cause.symptoms[0].rerun.clone() }
+    }
+}
+
+impl From<&FaultCause> for Found {
+    fn from(cause: &FaultCause) -> Self {
+        Self { titles: vec![cause.title.clone()], lost: vec![], rerun: cause.rerun.clone() }
+    }
+}
+
+/// What a search found in which version.
+struct Findings {
+    version: String,
+    found: Vec<Found>,
+    processor_s: f64,
+}
+
+impl From<Report> for Findings {
+    fn from(report: Report) -> Self {
+        let found = report.causes.iter().map(Found::from).collect();
+        Self { version: report.version, found, processor_s: report.processor_s }
+    }
+}
+
+impl From<FaultReport> for Findings {
+    fn from(report: FaultReport) -> Self {
+        let found = report.causes.iter().map(Found::from).collect();
+        Self { version: report.version, found, processor_s: report.processor_s }
+    }
 }
 
 /// An entry and its name.
@@ -56,11 +134,11 @@ pub struct NamedExploration {
 }
 
 impl KnownFinding {
-    fn describes(&self, cause: &CauseReport) -> bool {
-        let shows = cause.symptoms.iter().any(|symptom| symptom.title.contains(&self.symptom));
+    fn describes(&self, found: &Found) -> bool {
+        let shows = found.titles.iter().any(|title| title.contains(&self.symptom));
         let lost = match self.lost.as_str() {
-            "" => cause.culprits.is_empty(),
-            lost => cause.culprits.iter().any(|culprit| culprit.call.contains(lost)),
+            "" => found.lost.is_empty(),
+            lost => found.lost.iter().any(|call| call.contains(lost)),
         };
         shows && lost
     }
@@ -80,43 +158,57 @@ impl Exploration {
             let problem = format!("unknown engine `{}`; known are {}", entry.engine, names.join(", "));
             return Err(invalid("engine", problem));
         }
-        check_profile(entry.profile).map_err(|problem| invalid("profile", problem))?;
+        match entry.ordeal {
+            Ordeal::Crashes { profile, .. } | Ordeal::Crash { profile, .. } => {
+                check_profile(profile).map_err(|problem| invalid("profile", problem))?;
+            }
+            Ordeal::Failure { .. } => {}
+        }
         match entry.steps {
             0 => Err(invalid("steps", "a workload has at least one step".to_owned())),
             _ => Ok(entry),
         }
     }
 
-    /// Explores again; `jobs` processes at a time.
-    ///
-    /// # Errors
-    /// Where the exploration could not be completed.
-    pub fn explore(&self, jobs: usize) -> Result<Report, Trouble> {
+    /// Does it again; `jobs` processes at a time.
+    fn search(&self, jobs: usize) -> Result<Findings, Trouble> {
         let native = natives().iter().copied().find(|native| native.name() == self.engine);
         let native =
             native.ok_or_else(|| Trouble::Incomplete(format!("there is no engine {}", self.engine)))?;
-        let Self { profile, seed, steps, samples, .. } = *self;
-        let subject = Subject { native, profile, seed, steps, sampling: Sampling::Sample(samples), jobs };
-        subject.explore(&mut |_, _, _| {})
+        let subject = |profile, samples| {
+            let Self { seed, steps, .. } = *self;
+            Subject { native, profile, seed, steps, sampling: Sampling::Sample(samples), jobs }
+        };
+        match &self.ordeal {
+            Ordeal::Crashes { profile, samples } => {
+                subject(*profile, *samples).explore(&mut |_, _, _| {}).map(Findings::from)
+            }
+            Ordeal::Crash { profile, state } => {
+                let report = subject(*profile, 0).examine(state)?;
+                let found = report.cause.iter().map(Found::from).collect();
+                Ok(Findings { version: native.version().to_owned(), found, processor_s: report.processor_s })
+            }
+            Ordeal::Failure { fault, at } => {
+                subject(Profile::Posix, 0).inject(&[*fault], Some(*at), &mut |_, _| {}).map(Findings::from)
+            }
+        }
     }
 
     /// What is not as the entry says; empty where all is.
-    pub fn differences(&self, report: &Report) -> Vec<String> {
-        let gone = self.findings.iter().filter(|known| !report.causes.iter().any(|it| known.describes(it)));
-        let gone: BTreeSet<String> = gone.map(|known| self.is_gone(known, report)).collect();
-        let new = report.causes.iter().filter(|cause| !self.findings.iter().any(|it| it.describes(cause)));
-        let new = new.map(|cause| {
-            let lost: Vec<&str> = cause.culprits.iter().map(|culprit| culprit.call.as_str()).collect();
-            let first = &cause.symptoms[0];
-            format!("no page describes: {}, by {:?}; {}", first.title, lost.join(", "), first.rerun)
+    fn differences(&self, Findings { version, found, .. }: &Findings) -> Vec<String> {
+        let gone = self.findings.iter().filter(|known| !found.iter().any(|it| known.describes(it)));
+        let gone: BTreeSet<String> = gone.map(|known| self.is_gone(known, version)).collect();
+        let new = found.iter().filter(|found| !self.findings.iter().any(|known| known.describes(found)));
+        let new = new.map(|Found { titles, lost, rerun }| {
+            format!("no page describes: {}, by {:?}; {rerun}", titles[0], lost.join(", "))
         });
         gone.into_iter().chain(new).collect()
     }
 
-    /// A known finding that was not found, in words.
-    fn is_gone(&self, KnownFinding { page, symptom, lost }: &KnownFinding, report: &Report) -> String {
-        let Report { engine, version, .. } = report;
-        let recorded = match &self.version == version {
+    /// A known finding that was not found in `version`, in words.
+    fn is_gone(&self, KnownFinding { page, symptom, lost }: &KnownFinding, version: &str) -> String {
+        let engine = &self.engine;
+        let recorded = match self.version == version {
             true => format!("is not found any more, though this is {engine} {version} as before."),
             false => format!("was recorded with {engine} {}, this is {version}: is it mended?", self.version),
         };
@@ -124,17 +216,22 @@ impl Exploration {
     }
 }
 
-/// Profiles by their names on the command line.
-mod profile_name {
-    use super::Profile;
+/// What has a name on the command line.
+mod by_name {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
+    use std::fmt::Display;
+    use std::str::FromStr;
 
-    pub(super) fn serialize<S: Serializer>(of: &Profile, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(of.name())
+    pub(super) fn serialize<T: Display, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(of)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Profile, D::Error> {
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
@@ -147,8 +244,8 @@ impl NamedExploration {
             1 => "known finding: 1".to_owned(),
             count => format!("known findings: {count}"),
         };
-        let (differences, processor_s) = match self.entry.explore(jobs) {
-            Ok(report) => (self.entry.differences(&report), report.processor_s),
+        let (differences, processor_s) = match self.entry.search(jobs) {
+            Ok(findings) => (self.entry.differences(&findings), findings.processor_s),
             Err(incomplete) => (vec![format!("was not completed: {incomplete}")], 0.0),
         };
         Outcome {
@@ -186,10 +283,9 @@ mod tests {
     use super::*;
 
     use super::super::DIRECTORY;
-    use crate::explorer::{Counts, CulpritReport, SymptomReport};
-
     const ENTRY: &str = r#"(
-        about: "An entry.", engine: "mem", version: "0.1.0", profile: "posix", seed: 1, steps: 8, samples: 2,
+        about: "An entry.", engine: "mem", version: "0.1.0", seed: 1, steps: 8,
+        ordeal: Crashes(profile: "posix", samples: 2),
         findings: [(page: "99-mem", symptom: "durable data is gone", lost: "of store/log")],
     )"#;
 
@@ -197,80 +293,48 @@ mod tests {
         Exploration::parse(ENTRY).unwrap()
     }
 
-    /// A cause of which one call was lost, or nothing where it is "".
-    fn cause(title: &str, lost: &str) -> CauseReport {
-        let symptom = SymptomReport {
-            title: title.to_owned(),
-            facts: vec![],
-            promise: None,
-            images: 1,
-            state: "9/4".to_owned(),
-            rerun: "cargo xtask crash --engine mem --state '9/4'".to_owned(),
-        };
-        let culprit = CulpritReport {
-            call: lost.to_owned(),
-            lost: "lost".to_owned(),
-            thread: "node".to_owned(),
-            missing_sync: "fdatasync store/log".to_owned(),
-            lines: vec![],
-            during_recovery: false,
-        };
-        CauseReport {
-            symptoms: vec![symptom],
-            culprits: if lost.is_empty() { vec![] } else { vec![culprit] },
-            during_creation: false,
-            fell: vec![],
-            images: 1,
-        }
+    /// A reason of which one call was lost, or nothing where it is "".
+    fn found(title: &str, lost: &str) -> Found {
+        let lost = if lost.is_empty() { vec![] } else { vec![lost.to_owned()] };
+        let rerun = "cargo xtask crash --engine mem --state '9/4'".to_owned();
+        Found { titles: vec![title.to_owned()], lost, rerun }
     }
 
-    /// What an exploration of the entry reports that found these causes in this version.
-    fn report(version: &str, causes: Vec<CauseReport>) -> Report {
-        Report {
-            engine: "mem".to_owned(),
-            version: version.to_owned(),
-            profile: "posix".to_owned(),
-            seed: 1,
-            steps: 8,
-            disk_operations: 12,
-            sampling: Sampling::Sample(2),
-            counts: Counts::default(),
-            processor_s: 0.0,
-            causes,
-            unattributed: 0,
-        }
+    /// What a search finds in this version.
+    fn findings(version: &str, found: Vec<Found>) -> Findings {
+        Findings { version: version.to_owned(), found, processor_s: 0.0 }
     }
 
-    fn known_cause() -> CauseReport {
-        cause("durable data is gone", "write 12 bytes at 40 of store/log")
+    fn known() -> Found {
+        found("durable data is gone", "write 12 bytes at 40 of store/log")
     }
 
     #[test]
     fn what_is_found_as_it_was_recorded_is_no_difference() {
-        assert_eq!(entry().differences(&report("0.1.0", vec![known_cause()])), [""; 0]);
-        assert_eq!(entry().differences(&report("0.2.0", vec![known_cause()])), [""; 0]);
+        assert_eq!(entry().differences(&findings("0.1.0", vec![known()])), [""; 0]);
+        assert_eq!(entry().differences(&findings("0.2.0", vec![known()])), [""; 0]);
     }
 
     #[test]
     fn a_known_finding_that_is_gone_is_asked_about_with_both_versions() {
         let gone = "Gone is: durable data is gone, by \"of store/log\"";
         assert_eq!(
-            entry().differences(&report("0.2.0", vec![])),
+            entry().differences(&findings("0.2.0", vec![])),
             [format!("finding 99-mem was recorded with mem 0.1.0, this is 0.2.0: is it mended? {gone}")]
         );
         assert_eq!(
-            entry().differences(&report("0.1.0", vec![])),
+            entry().differences(&findings("0.1.0", vec![])),
             [format!("finding 99-mem is not found any more, though this is mem 0.1.0 as before. {gone}")]
         );
     }
 
     #[test]
     fn a_cause_without_a_page_is_named_with_the_line_that_reruns_it() {
-        let nothing_lost = cause("durable data is gone", "");
-        let elsewhere = cause("durable data is gone", "create store/names");
-        let other = cause("the store does not open: panic: oops", "write 12 bytes at 40 of store/log");
+        let nothing_lost = found("durable data is gone", "");
+        let elsewhere = found("durable data is gone", "create store/names");
+        let other = found("the store does not open: panic: oops", "write 12 bytes at 40 of store/log");
         let differences =
-            entry().differences(&report("0.1.0", vec![known_cause(), nothing_lost, elsewhere, other]));
+            entry().differences(&findings("0.1.0", vec![known(), nothing_lost, elsewhere, other]));
         let rerun = "cargo xtask crash --engine mem --state '9/4'";
         assert_eq!(
             differences,
@@ -290,6 +354,19 @@ mod tests {
         let text = plan::options().to_string(&entry()).unwrap();
         assert!(text.contains("profile:\"posix\""), "{text}");
         assert_eq!(Exploration::parse(&text).unwrap(), entry());
+    }
+
+    #[test]
+    fn a_failure_is_read_as_it_is_written() {
+        let crashes = "Crashes(profile: \"posix\", samples: 2)";
+        let failure = ENTRY.replace(crashes, "Failure(fault: \"fsync-error\", at: \"r17\")");
+        let at = CallNumber { number: 17, is_read: true };
+        let entry = Exploration::parse(&failure).unwrap();
+        assert_eq!(entry.ordeal, Ordeal::Failure { fault: FaultKind::FsyncError, at });
+        let text = plan::options().to_string(&entry).unwrap();
+        assert_eq!(Exploration::parse(&text).unwrap(), entry);
+        let refused = Exploration::parse(&failure.replace("r17", "x17")).unwrap_err().to_string();
+        assert!(refused.contains("`x17` is no call: 17 is a change, r17 a read"), "{refused}");
     }
 
     #[test]

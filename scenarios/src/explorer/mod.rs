@@ -96,17 +96,20 @@ impl Subject {
     /// # Errors
     /// Where the state names a change or an operation that there is not; as [`Subject::explore`].
     pub fn examine(&self, state: &State) -> Result<StateReport, Trouble> {
+        let began = own_processor_time();
         let mut laboratory = self.laboratory()?;
         let state = laboratory.spelled_out(state)?;
-        let Some(symptom) = laboratory.examine(&state)? else {
-            return Ok(StateReport { state: state.to_string(), cause: None });
+        let cause = match laboratory.examine(&state)? {
+            None => None,
+            Some(symptom) => {
+                let mut blame = Blame::new(&mut laboratory);
+                blame.attribute(&Violating { state: state.clone(), symptom })?;
+                let causes = blame.causes()?;
+                causes.first().map(|cause| report::cause(self, &laboratory, cause))
+            }
         };
-        let violating = Violating { state: state.clone(), symptom };
-        let mut blame = Blame::new(&mut laboratory);
-        blame.attribute(&violating)?;
-        let causes = blame.causes()?;
-        let cause = causes.first().map(|cause| report::cause(self, &laboratory, cause));
-        Ok(StateReport { state: state.to_string(), cause })
+        let processor_time = laboratory.processor_time + (own_processor_time() - began);
+        Ok(StateReport { state: state.to_string(), cause, processor_s: processor_time.as_secs_f64() })
     }
 
     /// A Rust test that lays out what `state` leaves and opens it, with nothing but the engine's crate and the

@@ -59,6 +59,8 @@ pub struct StateReport {
     pub state: String,
     /// What is wrong with it; none where every promise is kept.
     pub cause: Option<CauseReport>,
+    /// Processor time in seconds, of every process.
+    pub processor_s: f64,
 }
 
 /// Why a promise was broken.

@@ -81,33 +81,6 @@ fn persist_one_and_write_another(dir: &Path) -> Result<Open, String> {
     Ok(Box::new(store))
 }
 
-/// docs/findings/06-fjall-torn-journal.md, in a build with debug assertions.
-#[cfg(debug_assertions)]
-#[test]
-fn fjall_panics_where_a_sector_boundary_falls_between_two_lengths() {
-    alone("fjall_findings::fjall_panics_where_a_sector_boundary_falls_between_two_lengths", || {
-        let torn = words(&Story::new(write_lengths_across_a_boundary, check).torn_culprits());
-        let panic = "write store/0.jnl: assertion `left == right` failed\n  left: 8\n right: 0";
-        assert!(torn.iter().any(|culprit| culprit.starts_with(panic)), "{torn:#?}");
-    });
-}
-
-/// In the journal an item's second length stands 30 bytes behind the beginning of its batch. The batch before
-/// is made so long that this is the first byte of a sector.
-#[cfg(debug_assertions)]
-fn write_lengths_across_a_boundary(dir: &Path) -> Result<Open, String> {
-    const OVERHEAD: usize = 13 + 21 + 13;
-    const SECTOR: usize = 512;
-    let store = open(dir)?;
-    sync(&dir.join("keyspaces"))?;
-    put_and_persist(&store)?;
-    let written = OVERHEAD + "first".len() + "value".len();
-    let padding = SECTOR - 30 - written - OVERHEAD - "padding".len();
-    store.0.insert("padding", vec![7; padding]).map_err(text)?;
-    store.0.insert("second", [7; 8]).map_err(text)?;
-    Ok(Box::new(store))
-}
-
 /// docs/findings/07-fjall-short-read.md
 #[test]
 fn fjall_takes_a_short_read_for_corruption() {
