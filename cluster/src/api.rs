@@ -1,9 +1,23 @@
 //! What a client can ask of the store, in the shape of etcd's v3 API, and what it answers.
+//!
+//! ```text
+//! here         requests to the keys, and their answers
+//! call         everything that a client can ask, and what stands in the raft log
+//! watch        what a watch asks for, and what it is sent
+//! refusal      why a request is refused
+//! ```
+
+mod call;
+mod refusal;
+mod watch;
 
 use std::cell::Cell;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use call::{Answer, Call, Command, Member, MemberCall, Status};
+pub use refusal::Refusal;
+pub use watch::{Event, EventKind, WatchCall, WatchKind, WatchMessage, WatchRequest};
 
 /// How many transactions may stand inside each other in a request that comes from outside.
 pub const NESTING_MAX: usize = 16;
@@ -246,11 +260,11 @@ pub struct Response {
 pub enum ResponseBody {
     /// To [`Request::Range`].
     Range {
-        /// The keys in ascending order, at most `limit`.
+        /// The keys in the order asked for, at most `limit`.
         kvs: Vec<KeyValue>,
-        /// How many keys there are, whatever the limit.
+        /// How many keys there are, whatever the limit and the filters.
         count: u64,
-        /// Whether the limit left keys out.
+        /// Whether the limit left keys out that pass the filters.
         more: bool,
     },
     /// To [`Request::Put`].
@@ -273,38 +287,6 @@ pub enum ResponseBody {
         responses: Vec<Response>,
     },
 }
-
-/// Why a request was refused; it then has changed nothing. The texts are those of etcd 3.5.16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// A transaction would write a key twice.
-    DuplicateKey,
-    /// A read asks for a revision that is yet to come.
-    FutureRevision,
-    /// A read asks for a revision that compaction has removed.
-    Compacted,
-    /// A key is empty.
-    EmptyKey,
-    /// A list of a transaction is too long.
-    TooManyOperations,
-    /// The request holds too many bytes.
-    TooLarge,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Refusal::DuplicateKey => "etcdserver: duplicate key given in txn request",
-            Refusal::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
-            Refusal::Compacted => "etcdserver: mvcc: required revision has been compacted",
-            Refusal::EmptyKey => "etcdserver: key is not provided",
-            Refusal::TooManyOperations => "etcdserver: too many operations in txn request",
-            Refusal::TooLarge => "etcdserver: request is too large",
-        })
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 thread_local! {
     /// How many transactions surround the requests being decoded on this thread.
@@ -332,20 +314,9 @@ mod tests {
 
     #[test]
     fn a_transaction_that_can_only_read_is_read_only() {
-        let reads = Request::Txn {
-            compares: vec![],
-            success: vec![Request::get("a")],
-            failure: vec![Request::Txn {
-                compares: vec![],
-                success: vec![Request::get("b")],
-                failure: vec![],
-            }],
-        };
-        assert!(reads.is_read_only());
+        let txn = |success, failure| Request::Txn(TxnRequest { compares: vec![], success, failure });
+        assert!(txn(vec![Request::get("a")], vec![txn(vec![Request::get("b")], vec![])]).is_read_only());
         assert!(!Request::compare_and_set("a", 0, "1").is_read_only());
-        assert!(
-            !Request::Txn { compares: vec![], success: vec![], failure: vec![Request::delete("a")] }
-                .is_read_only()
-        );
+        assert!(!txn(vec![], vec![Request::delete("a")]).is_read_only());
     }
 }
