@@ -1,6 +1,8 @@
 //! The store answers as a real etcd 3.5.16 has: two recorded traces always, and all of those that stand beside
 //! the workspace.
 
+#![expect(clippy::unwrap_used, reason = "a test, functions outside #[test] included")]
+
 // The driver belongs to `scenarios`, for it drives the model, too; this crate may not depend on it.
 #[path = "../../scenarios/src/etcd_trace/mod.rs"]
 #[expect(unreachable_pub, reason = "it is reachable where it belongs")]
