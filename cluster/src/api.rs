@@ -1,61 +1,139 @@
 //! What a client can ask of the store, in the shape of etcd's v3 API, and what it answers.
+//!
+//! ```text
+//! here         requests to the keys, and their answers
+//! call         everything that a client can ask, and what stands in the raft log
+//! watch        what a watch asks for, and what it is sent
+//! refusal      why a request is refused
+//! ```
+
+mod call;
+mod refusal;
+mod watch;
 
 use std::cell::Cell;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use call::{Answer, Call, Command, Member, MemberCall, Status};
+pub use refusal::Refusal;
+pub use watch::{Event, EventKind, WatchCall, WatchKind, WatchMessage, WatchRequest};
 
 /// How many transactions may stand inside each other in a request that comes from outside.
 pub const NESTING_MAX: usize = 16;
 
-/// One request. All of it takes effect at one revision, or nothing of it.
+/// One request to the keys. All of it takes effect at one revision, or nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Reads keys.
-    Range {
-        /// The key, or the first key of a range.
-        key: Vec<u8>,
-        /// `None`: only `key`. A single zero byte: every key from `key` on. Else the end of the range, itself
-        /// not in it.
-        range_end: Option<Vec<u8>>,
-        /// The most keys to return; zero: all.
-        limit: u64,
-        /// The revision to read at; zero or less: the current one.
-        revision: i64,
-        /// Count the keys, but return none.
-        count_only: bool,
-        /// Return keys without their values.
-        keys_only: bool,
-    },
+    Range(RangeRequest),
     /// Writes a key.
-    Put {
-        /// The key.
-        key: Vec<u8>,
-        /// Its new value.
-        value: Vec<u8>,
-        /// Return what the key held before.
-        prev_kv: bool,
-    },
+    Put(PutRequest),
     /// Deletes keys.
-    DeleteRange {
-        /// The key, or the first key of a range.
-        key: Vec<u8>,
-        /// As in [`Request::Range`].
-        range_end: Option<Vec<u8>>,
-        /// Return what the keys held before.
-        prev_kv: bool,
-    },
+    DeleteRange(DeleteRangeRequest),
     /// Carries out one of two lists of requests.
-    Txn {
-        /// All must hold for `success` to be carried out.
-        compares: Vec<Compare>,
-        /// Carried out if every compare holds.
-        #[serde(deserialize_with = "bounded_nesting")]
-        success: Vec<Request>,
-        /// Carried out if one does not.
-        #[serde(deserialize_with = "bounded_nesting")]
-        failure: Vec<Request>,
-    },
+    Txn(TxnRequest),
+}
+
+/// Which keys to read, as of when, and what to return of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRequest {
+    /// The key, or the first key of a range.
+    pub key: Vec<u8>,
+    /// `None` or empty: only `key`. A single zero byte: every key from `key` on. Else the end of the range,
+    /// itself not in it.
+    pub range_end: Option<Vec<u8>>,
+    /// The most keys to return; zero: all.
+    pub limit: u64,
+    /// The revision to read at; zero or less: the current one.
+    pub revision: i64,
+    /// The order of the keys returned.
+    pub sort_order: SortOrder,
+    /// What they are sorted by.
+    pub sort_target: SortTarget,
+    /// Answer from the replica that is asked, though it may be behind.
+    pub serializable: bool,
+    /// Return keys without their values.
+    pub keys_only: bool,
+    /// Count the keys, but return none.
+    pub count_only: bool,
+    /// Leave out keys last written before this revision; zero: none.
+    pub min_mod_revision: i64,
+    /// Leave out keys last written after this revision; zero: none.
+    pub max_mod_revision: i64,
+    /// Leave out keys created before this revision; zero: none.
+    pub min_create_revision: i64,
+    /// Leave out keys created after this revision; zero: none.
+    pub max_create_revision: i64,
+}
+
+/// The order of keys in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortOrder {
+    /// As they stand in the index: by key, ascending; ascending as well by any other target.
+    #[default]
+    None,
+    /// Ascending.
+    Ascend,
+    /// Descending.
+    Descend,
+}
+
+/// What keys are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortTarget {
+    /// The key.
+    #[default]
+    Key,
+    /// The version.
+    Version,
+    /// The revision that created it.
+    Create,
+    /// The revision that last wrote it.
+    Mod,
+    /// The value.
+    Value,
+}
+
+/// What to write to a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutRequest {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its new value.
+    pub value: Vec<u8>,
+    /// The lease that the key is attached to from now on; zero: none.
+    pub lease: i64,
+    /// Return what the key held before.
+    pub prev_kv: bool,
+    /// Keep the value that it has; refused where it has none, or where a value is given.
+    pub ignore_value: bool,
+    /// Keep the lease that it has; refused where the key does not exist, or where a lease is given.
+    pub ignore_lease: bool,
+}
+
+/// Which keys to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRangeRequest {
+    /// The key, or the first key of a range.
+    pub key: Vec<u8>,
+    /// As in [`RangeRequest::range_end`].
+    pub range_end: Option<Vec<u8>>,
+    /// Return what the keys held before.
+    pub prev_kv: bool,
+}
+
+/// A transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnRequest {
+    /// All must hold for `success` to be carried out.
+    pub compares: Vec<Compare>,
+    /// Carried out if every compare holds.
+    #[serde(deserialize_with = "bounded_nesting")]
+    pub success: Vec<Request>,
+    /// Carried out if one does not.
+    #[serde(deserialize_with = "bounded_nesting")]
+    pub failure: Vec<Request>,
 }
 
 impl Request {
@@ -64,49 +142,43 @@ impl Request {
         Request::range(key, None)
     }
 
-    /// Reads the current values of a range of keys; `range_end` as in [`Request::Range`].
+    /// Reads the current values of a range of keys; `range_end` as in [`RangeRequest`].
     pub fn range(key: impl Into<Vec<u8>>, range_end: Option<Vec<u8>>) -> Request {
-        Request::Range {
-            key: key.into(),
-            range_end,
-            limit: 0,
-            revision: 0,
-            count_only: false,
-            keys_only: false,
-        }
+        Request::Range(RangeRequest { key: key.into(), range_end, ..RangeRequest::default() })
     }
 
     /// Writes one key, without asking for what it held.
     pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Request {
-        Request::Put { key: key.into(), value: value.into(), prev_kv: false }
+        Request::Put(PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() })
     }
 
     /// Deletes one key, without asking for what it held.
     pub fn delete(key: impl Into<Vec<u8>>) -> Request {
-        Request::DeleteRange { key: key.into(), range_end: None, prev_kv: false }
+        Request::DeleteRange(DeleteRangeRequest { key: key.into(), ..DeleteRangeRequest::default() })
     }
 
     /// Writes one key if its modification revision is `mod_revision` (zero: if it does not exist); otherwise
     /// reads it.
     pub fn compare_and_set(key: impl Into<Vec<u8>>, mod_revision: i64, value: impl Into<Vec<u8>>) -> Request {
         let key = key.into();
-        Request::Txn {
+        Request::Txn(TxnRequest {
             compares: vec![Compare {
                 key: key.clone(),
+                range_end: None,
                 target: Target::ModRevision(mod_revision),
                 result: CompareResult::Equal,
             }],
             success: vec![Request::put(key.clone(), value)],
             failure: vec![Request::get(key)],
-        }
+        })
     }
 
     /// Whether the request can change nothing, whatever its compares say.
     pub fn is_read_only(&self) -> bool {
         match self {
-            Request::Range { .. } => true,
-            Request::Put { .. } | Request::DeleteRange { .. } => false,
-            Request::Txn { compares: _, success, failure } => {
+            Request::Range(_) => true,
+            Request::Put(_) | Request::DeleteRange(_) => false,
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
                 success.iter().chain(failure).all(Request::is_read_only)
             }
         }
@@ -118,8 +190,10 @@ impl Request {
 /// A key that does not exist has the version and revisions zero; a condition on its value never holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compare {
-    /// The key to look at.
+    /// The key to look at, or the first key of a range.
     pub key: Vec<u8>,
+    /// As in [`RangeRequest::range_end`]; of a range the condition must hold for every key that exists.
+    pub range_end: Option<Vec<u8>>,
     /// What to look at, and what to compare it with.
     pub target: Target,
     /// The relation that must hold, what the key has on the left.
@@ -137,6 +211,8 @@ pub enum Target {
     ModRevision(i64),
     /// The value of the key, byte by byte.
     Value(Vec<u8>),
+    /// The lease that the key is attached to; zero where there is none.
+    Lease(i64),
 }
 
 /// A relation between two values.
@@ -165,6 +241,8 @@ pub struct KeyValue {
     pub mod_revision: i64,
     /// How often it was written since it was created; 1 for a new key.
     pub version: i64,
+    /// The lease that it is attached to; zero: none.
+    pub lease: i64,
 }
 
 /// The answer to a request that was not refused.
@@ -182,11 +260,11 @@ pub struct Response {
 pub enum ResponseBody {
     /// To [`Request::Range`].
     Range {
-        /// The keys in ascending order, at most `limit`.
+        /// The keys in the order asked for, at most `limit`.
         kvs: Vec<KeyValue>,
-        /// How many keys there are, whatever the limit.
+        /// How many keys there are, whatever the limit and the filters.
         count: u64,
-        /// Whether the limit left keys out.
+        /// Whether the limit left keys out that pass the filters.
         more: bool,
     },
     /// To [`Request::Put`].
@@ -209,38 +287,6 @@ pub enum ResponseBody {
         responses: Vec<Response>,
     },
 }
-
-/// Why a request was refused; it then has changed nothing. The texts are those of etcd 3.5.16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// A transaction would write a key twice.
-    DuplicateKey,
-    /// A read asks for a revision that is yet to come.
-    FutureRevision,
-    /// A read asks for a revision that compaction has removed.
-    Compacted,
-    /// A key is empty.
-    EmptyKey,
-    /// A list of a transaction is too long.
-    TooManyOperations,
-    /// The request holds too many bytes.
-    TooLarge,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Refusal::DuplicateKey => "etcdserver: duplicate key given in txn request",
-            Refusal::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
-            Refusal::Compacted => "etcdserver: mvcc: required revision has been compacted",
-            Refusal::EmptyKey => "etcdserver: key is not provided",
-            Refusal::TooManyOperations => "etcdserver: too many operations in txn request",
-            Refusal::TooLarge => "etcdserver: request is too large",
-        })
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 thread_local! {
     /// How many transactions surround the requests being decoded on this thread.
@@ -268,20 +314,9 @@ mod tests {
 
     #[test]
     fn a_transaction_that_can_only_read_is_read_only() {
-        let reads = Request::Txn {
-            compares: vec![],
-            success: vec![Request::get("a")],
-            failure: vec![Request::Txn {
-                compares: vec![],
-                success: vec![Request::get("b")],
-                failure: vec![],
-            }],
-        };
-        assert!(reads.is_read_only());
+        let txn = |success, failure| Request::Txn(TxnRequest { compares: vec![], success, failure });
+        assert!(txn(vec![Request::get("a")], vec![txn(vec![Request::get("b")], vec![])]).is_read_only());
         assert!(!Request::compare_and_set("a", 0, "1").is_read_only());
-        assert!(
-            !Request::Txn { compares: vec![], success: vec![], failure: vec![Request::delete("a")] }
-                .is_read_only()
-        );
+        assert!(!txn(vec![], vec![Request::delete("a")]).is_read_only());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request   offset 0  id       8 bytes   little endian, chosen by the client, comes back in the reply
-//!                  8  request  the wire encoding of an api::Request
+//!                  8  call     the wire encoding of an api::Call
 //! reply               the wire encoding of a Reply
 //! ```
 //!
@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Refusal, Request, Response};
+use crate::api::{Answer, Call, Refusal};
 use crate::wire::{self, WireError};
 
 const ID_BYTES: usize = 8;
@@ -30,7 +30,7 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It was carried out.
-    Response(Response),
+    Answer(Answer),
     /// It was not carried out: this replica does not lead.
     NotLeader {
         /// Who leads, as far as this replica knows.
@@ -54,11 +54,11 @@ pub enum Outcome {
 ///
 /// # Errors
 /// `TooLong` if the request is longer than any message may be.
-pub fn encode_request(id: u64, request: &Request) -> Result<Vec<u8>, WireError> {
-    let request = wire::encode(request)?;
-    let mut message = Vec::with_capacity(ID_BYTES + request.len());
+pub fn encode_request(id: u64, call: &Call) -> Result<Vec<u8>, WireError> {
+    let call = wire::encode(call)?;
+    let mut message = Vec::with_capacity(ID_BYTES + call.len());
     message.extend(id.to_le_bytes());
-    message.extend(request);
+    message.extend(call);
     Ok(message)
 }
 
@@ -91,14 +91,14 @@ pub(crate) fn encode_reply(reply: &Reply) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{KeyValue, ResponseBody};
+    use crate::api::{KeyValue, Request, Response, ResponseBody};
 
     #[test]
     fn requests_and_replies_come_back_as_they_went() {
-        let request = Request::put("key", "value");
-        let message = encode_request(7, &request).unwrap();
+        let call = Call::Kv(Request::put("key", "value"));
+        let message = encode_request(7, &call).unwrap();
         let (id, rest) = split_request(&message).unwrap();
-        assert_eq!((id, wire::decode::<Request>(rest).unwrap()), (7, request));
+        assert_eq!((id, wire::decode::<Call>(rest).unwrap()), (7, call));
         let reply = Reply { id: 7, outcome: Outcome::NotLeader { leader: Some(2) } };
         assert_eq!(decode_reply(&encode_reply(&reply)).unwrap(), reply);
         assert_eq!(split_request(&message[..7]), None);
@@ -107,9 +107,10 @@ mod tests {
     #[test]
     fn an_answer_too_long_for_a_message_leaves_the_outcome_open() {
         let value = vec![0; wire::MESSAGE_BYTES_MAX];
-        let kvs = vec![KeyValue { key: vec![1], value, create_revision: 1, mod_revision: 1, version: 1 }];
-        let body = ResponseBody::Range { kvs, count: 1, more: false };
-        let reply = Reply { id: 3, outcome: Outcome::Response(Response { revision: 1, body }) };
+        let kv = KeyValue { key: vec![1], value, create_revision: 1, mod_revision: 1, version: 1, lease: 0 };
+        let body = ResponseBody::Range { kvs: vec![kv], count: 1, more: false };
+        let answer = Answer::Kv(Response { revision: 1, body });
+        let reply = Reply { id: 3, outcome: Outcome::Answer(answer) };
         let Reply { id, outcome } = decode_reply(&encode_reply(&reply)).unwrap();
         assert_eq!((id, outcome), (3, Outcome::Unavailable { may_have_happened: true }));
     }

@@ -302,6 +302,50 @@ design! {
         #[caught_by = "replicas equal"]
         Repeats = "repeats",
     }
+
+    /// Whether compaction keeps the deletion of a key at the very revision that it goes up to.
+    compaction_tombstone: CompactionTombstone {
+        /// It does, until the next compaction: a watch may begin at that revision.
+        Kept = "kept",
+        /// It does not: a watch that begins there never sees the deletion.
+        #[source = "etcd issue 18089 (\"Watch dropping an event when compacting on delete\")"]
+        #[caught_by = "watch"]
+        Dropped = "dropped",
+    }
+
+    /// What a store that is opened takes for its revision.
+    restored_revision: RestoredRevision {
+        /// The one that was written with the last entry that made a revision.
+        Recorded = "recorded",
+        /// That of the last record, or of the last compaction that was finished. Compaction drops the deletion
+        /// of a key at the revision that it goes up to; so after a crash before the finished marker the revision
+        /// is lower than before, and is given out again.
+        #[source = "etcd issue 17780 (\"Revision decreasing after panic during compaction\")"]
+        #[caught_by = "replicas equal"]
+        LastRecord = "last-record",
+    }
+
+    /// What a store that is opened does with a tombstone that is all that compaction has left of its key.
+    restored_tombstone: RestoredTombstone {
+        /// It keeps it, as it did before the start.
+        Indexed = "indexed",
+        /// It does not index it, so that the compaction that goes on after a crash removes it, and a watch that
+        /// begins there never sees the deletion.
+        #[source = "etcd issue 19179 (\"Missing delete event on watch opened on same revision as compaction request\")"]
+        #[caught_by = "watch"]
+        Ignored = "ignored",
+    }
+
+    /// Where the reads of a transaction that writes are carried out.
+    txn_ranges: TxnRanges {
+        /// On every replica, so that all of them refuse the transaction if a read in it must be refused.
+        Everywhere = "everywhere",
+        /// Only on the replica that a client waits at. Where one of them asks for a revision that is compacted
+        /// or yet to come, that replica refuses the transaction, and the others carry it out.
+        #[source = "etcd issue 18667 (\"Specifying a revision for a range request in a transaction may cause data inconsistency\")"]
+        #[caught_by = "replicas equal"]
+        WhereAsked = "where-asked",
+    }
 }
 
 /// The names of all fields, separated by commas.
@@ -360,7 +404,8 @@ mod tests {
         assert_eq!(
             design.set("wire_sise", "whole").unwrap_err().to_string(),
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
-             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply"
+             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
+             compaction_tombstone, restored_revision, restored_tombstone, txn_ranges"
         );
         assert_eq!(
             design.set("persist_before_send", "sometimes").unwrap_err().to_string(),

@@ -74,14 +74,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api::{NESTING_MAX, Request};
+    use crate::api::{Command, NESTING_MAX, Request, TxnRequest};
 
     /// A read inside `levels` transactions.
     fn nested(levels: usize) -> Request {
-        (0..levels).fold(Request::get("key"), |inner, _| Request::Txn {
-            compares: vec![],
-            success: vec![inner],
-            failure: vec![],
+        (0..levels).fold(Request::get("key"), |inner, _| {
+            Request::Txn(TxnRequest { success: vec![inner], ..TxnRequest::default() })
         })
     }
 
@@ -128,8 +126,8 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(request) = decode::<Request>(&bytes) {
-                prop_assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);
+            if let Ok(command) = decode::<Command>(&bytes) {
+                prop_assert_eq!(decode::<Command>(&encode(&command).unwrap()).unwrap(), command);
             }
         }
     }

@@ -9,61 +9,161 @@ use serde::{Deserialize, Serialize};
 /// The most operations that one branch of a transaction may hold (etcd's default, `--max-txn-ops`).
 pub const TXN_OPERATIONS_MAX: usize = 128;
 
-/// One request. It takes effect at one revision, or not at all.
+/// One request to the keys. All of it takes effect at one revision, or nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Reads keys.
-    Range {
-        /// The key, or the first key of a range.
-        key: Vec<u8>,
-        /// `None` or empty: only `key`. One zero byte: every key from `key` on. Otherwise the range ends
-        /// before this key.
-        range_end: Option<Vec<u8>>,
-        /// Return at most so many keys; zero means all.
-        limit: u64,
-        /// Read the state as of this revision; zero or less means the current one.
-        revision: i64,
-        /// Return the count alone.
-        count_only: bool,
-        /// Leave the values out.
-        keys_only: bool,
-    },
-    /// Writes one key.
-    Put {
-        /// The key.
-        key: Vec<u8>,
-        /// Its new value.
-        value: Vec<u8>,
-        /// Return what the key held before.
-        prev_kv: bool,
-    },
+    Range(RangeRequest),
+    /// Writes a key.
+    Put(PutRequest),
     /// Deletes keys.
-    DeleteRange {
-        /// The key, or the first key of a range.
-        key: Vec<u8>,
-        /// As in [`Request::Range`].
-        range_end: Option<Vec<u8>>,
-        /// Return what the keys held before.
-        prev_kv: bool,
-    },
+    DeleteRange(DeleteRangeRequest),
     /// Carries out one of two lists of requests.
-    Txn {
-        /// All must hold for `success` to be taken.
-        compares: Vec<Compare>,
-        /// Taken when every compare holds.
-        success: Vec<Request>,
-        /// Taken otherwise.
-        failure: Vec<Request>,
-    },
+    Txn(TxnRequest),
+}
+
+/// Which keys to read, as of when, and what to return of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRequest {
+    /// The key, or the first key of a range.
+    pub key: Vec<u8>,
+    /// `None` or empty: only `key`. A single zero byte: every key from `key` on. Else the end of the range,
+    /// itself not in it.
+    pub range_end: Option<Vec<u8>>,
+    /// The most keys to return; zero: all.
+    pub limit: u64,
+    /// The revision to read at; zero or less: the current one.
+    pub revision: i64,
+    /// The order of the keys returned.
+    pub sort_order: SortOrder,
+    /// What they are sorted by.
+    pub sort_target: SortTarget,
+    /// Answer from the replica that is asked, though it may be behind.
+    pub serializable: bool,
+    /// Return keys without their values.
+    pub keys_only: bool,
+    /// Count the keys, but return none.
+    pub count_only: bool,
+    /// Leave out keys last written before this revision; zero: none.
+    pub min_mod_revision: i64,
+    /// Leave out keys last written after this revision; zero: none.
+    pub max_mod_revision: i64,
+    /// Leave out keys created before this revision; zero: none.
+    pub min_create_revision: i64,
+    /// Leave out keys created after this revision; zero: none.
+    pub max_create_revision: i64,
+}
+
+/// The order of keys in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortOrder {
+    /// As they stand in the index: by key, ascending; ascending as well by any other target.
+    #[default]
+    None,
+    /// Ascending.
+    Ascend,
+    /// Descending.
+    Descend,
+}
+
+/// What keys are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortTarget {
+    /// The key.
+    #[default]
+    Key,
+    /// The version.
+    Version,
+    /// The revision that created it.
+    Create,
+    /// The revision that last wrote it.
+    Mod,
+    /// The value.
+    Value,
+}
+
+/// What to write to a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutRequest {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its new value.
+    pub value: Vec<u8>,
+    /// The lease that the key is attached to from now on; zero: none.
+    pub lease: i64,
+    /// Return what the key held before.
+    pub prev_kv: bool,
+    /// Keep the value that it has; refused where it has none, or where a value is given.
+    pub ignore_value: bool,
+    /// Keep the lease that it has; refused where the key does not exist, or where a lease is given.
+    pub ignore_lease: bool,
+}
+
+/// Which keys to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRangeRequest {
+    /// The key, or the first key of a range.
+    pub key: Vec<u8>,
+    /// As in [`RangeRequest::range_end`].
+    pub range_end: Option<Vec<u8>>,
+    /// Return what the keys held before.
+    pub prev_kv: bool,
+}
+
+/// A transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxnRequest {
+    /// All must hold for `success` to be carried out.
+    pub compares: Vec<Compare>,
+    /// Carried out if every compare holds.
+    pub success: Vec<Request>,
+    /// Carried out if one does not.
+    pub failure: Vec<Request>,
 }
 
 impl Request {
-    /// Whether the request can change nothing, whatever the state.
+    /// Reads the current value of one key.
+    pub fn get(key: impl Into<Vec<u8>>) -> Request {
+        Request::range(key, None)
+    }
+
+    /// Reads the current values of a range of keys; `range_end` as in [`RangeRequest`].
+    pub fn range(key: impl Into<Vec<u8>>, range_end: Option<Vec<u8>>) -> Request {
+        Request::Range(RangeRequest { key: key.into(), range_end, ..RangeRequest::default() })
+    }
+
+    /// Writes one key, without asking for what it held.
+    pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Request {
+        Request::Put(PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() })
+    }
+
+    /// Deletes one key, without asking for what it held.
+    pub fn delete(key: impl Into<Vec<u8>>) -> Request {
+        Request::DeleteRange(DeleteRangeRequest { key: key.into(), ..DeleteRangeRequest::default() })
+    }
+
+    /// Writes one key if its modification revision is `mod_revision` (zero: if it does not exist); otherwise
+    /// reads it.
+    pub fn compare_and_set(key: impl Into<Vec<u8>>, mod_revision: i64, value: impl Into<Vec<u8>>) -> Request {
+        let key = key.into();
+        Request::Txn(TxnRequest {
+            compares: vec![Compare {
+                key: key.clone(),
+                range_end: None,
+                target: Target::ModRevision(mod_revision),
+                result: CompareResult::Equal,
+            }],
+            success: vec![Request::put(key.clone(), value)],
+            failure: vec![Request::get(key)],
+        })
+    }
+
+    /// Whether the request can change nothing, whatever its compares say.
     pub fn is_read_only(&self) -> bool {
         match self {
-            Request::Range { .. } => true,
-            Request::Put { .. } | Request::DeleteRange { .. } => false,
-            Request::Txn { compares: _, success, failure } => {
+            Request::Range(_) => true,
+            Request::Put(_) | Request::DeleteRange(_) => false,
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
                 success.iter().chain(failure).all(Request::is_read_only)
             }
         }
@@ -75,8 +175,10 @@ impl Request {
 /// An absent key has version and revisions zero; a compare of its value never holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compare {
-    /// The key.
+    /// The key, or the first key of a range.
     pub key: Vec<u8>,
+    /// As in [`RangeRequest::range_end`]; of a range the condition must hold for every key that exists.
+    pub range_end: Option<Vec<u8>>,
     /// What is compared, and with what.
     pub target: Target,
     /// The relation that must hold, with the store's side on the left.
@@ -94,6 +196,8 @@ pub enum Target {
     ModRevision(i64),
     /// The value, byte-wise.
     Value(Vec<u8>),
+    /// The lease that the key is attached to; zero where there is none.
+    Lease(i64),
 }
 
 /// The relation of a [`Compare`].
@@ -122,6 +226,8 @@ pub struct KeyValue {
     pub mod_revision: i64,
     /// How often the key was written since it was created, from 1.
     pub version: i64,
+    /// The lease that it is attached to; zero: none.
+    pub lease: i64,
 }
 
 /// A response: the revision in its header, and the body.

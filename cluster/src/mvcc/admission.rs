@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{Compare, Refusal, Request, Target};
+use crate::api::{Compare, PutRequest, Refusal, Request, Target, TxnRequest};
 
 /// The most operations in one list of a transaction, nested ones counted from what is left (etcd's default,
 /// `--max-txn-ops`).
@@ -16,10 +16,10 @@ pub const REQUEST_BYTES_MAX: usize = 3 << 19;
 /// overlap, then the size. A replica checks before it proposes, to spare the log; applying checks as well.
 ///
 /// # Errors
-/// `EmptyKey`, `TooManyOperations`, `DuplicateKey`, `TooLarge`.
+/// `EmptyKey`, `ValueProvided`, `LeaseProvided`, `TooManyOperations`, `DuplicateKey`, `TooLarge`.
 pub fn check(request: &Request) -> Result<(), Refusal> {
     check_form(request, TXN_OPERATIONS_MAX)?;
-    if let Request::Txn { compares: _, success, failure } = request {
+    if let Request::Txn(TxnRequest { compares: _, success, failure }) = request {
         Writes::of(success)?;
         Writes::of(failure)?;
     }
@@ -28,15 +28,26 @@ pub fn check(request: &Request) -> Result<(), Refusal> {
 
 fn check_form(request: &Request, operations_max: usize) -> Result<(), Refusal> {
     match request {
-        Request::Range { key, .. } | Request::Put { key, .. } | Request::DeleteRange { key, .. } => {
-            check_key(key)
-        }
-        Request::Txn { compares, success, failure } => {
+        Request::Range(range) => check_key(&range.key),
+        Request::Put(put) => check_put(put),
+        Request::DeleteRange(delete) => check_key(&delete.key),
+        Request::Txn(TxnRequest { compares, success, failure }) => {
             let longest = compares.len().max(success.len()).max(failure.len());
             let left = operations_max.checked_sub(longest).ok_or(Refusal::TooManyOperations)?;
             compares.iter().try_for_each(|compare| check_key(&compare.key))?;
             success.iter().chain(failure).try_for_each(|request| check_form(request, left))
         }
+    }
+}
+
+fn check_put(put: &PutRequest) -> Result<(), Refusal> {
+    check_key(&put.key)?;
+    if put.ignore_value && !put.value.is_empty() {
+        Err(Refusal::ValueProvided)
+    } else if put.ignore_lease && put.lease != 0 {
+        Err(Refusal::LeaseProvided)
+    } else {
+        Ok(())
     }
 }
 
@@ -57,18 +68,18 @@ impl<'a> Writes<'a> {
     fn of(requests: &'a [Request]) -> Result<Writes<'a>, Refusal> {
         let mut writes = Writes::default();
         for request in requests {
-            if let Request::DeleteRange { key, range_end, prev_kv: _ } = request {
-                writes.deletes.push((key, range_end.as_deref()));
+            if let Request::DeleteRange(delete) = request {
+                writes.deletes.push((&delete.key, delete.range_end.as_deref()));
             }
         }
         for request in requests {
-            if let Request::Txn { compares: _, success, failure } = request {
+            if let Request::Txn(TxnRequest { compares: _, success, failure }) = request {
                 writes.nested(success, failure)?;
             }
         }
         for request in requests {
-            if let Request::Put { key, .. } = request {
-                writes.put(key)?;
+            if let Request::Put(put) = request {
+                writes.put(&put.key)?;
             }
         }
         Ok(writes)
@@ -101,11 +112,10 @@ fn covers(start: &[u8], range_end: Option<&[u8]>, key: &[u8]) -> bool {
 /// The bytes of all keys and values.
 fn bytes(request: &Request) -> usize {
     match request {
-        Request::Range { key, range_end, .. } | Request::DeleteRange { key, range_end, .. } => {
-            key.len() + range_end.as_ref().map_or(0, Vec::len)
-        }
-        Request::Put { key, value, prev_kv: _ } => key.len() + value.len(),
-        Request::Txn { compares, success, failure } => {
+        Request::Range(range) => range.key.len() + range.range_end.as_ref().map_or(0, Vec::len),
+        Request::DeleteRange(delete) => delete.key.len() + delete.range_end.as_ref().map_or(0, Vec::len),
+        Request::Put(put) => put.key.len() + put.value.len(),
+        Request::Txn(TxnRequest { compares, success, failure }) => {
             let compares: usize = compares.iter().map(compare_bytes).sum();
             let requests: usize = success.iter().chain(failure).map(bytes).sum();
             compares + requests
@@ -116,21 +126,36 @@ fn bytes(request: &Request) -> usize {
 fn compare_bytes(compare: &Compare) -> usize {
     let value = match &compare.target {
         Target::Value(value) => value.len(),
-        Target::Version(_) | Target::CreateRevision(_) | Target::ModRevision(_) => 0,
+        Target::Version(_) | Target::CreateRevision(_) | Target::ModRevision(_) | Target::Lease(_) => 0,
     };
-    compare.key.len() + value
+    compare.key.len() + compare.range_end.as_ref().map_or(0, Vec::len) + value
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::DeleteRangeRequest;
 
     fn txn(success: Vec<Request>, failure: Vec<Request>) -> Request {
-        Request::Txn { compares: vec![], success, failure }
+        Request::Txn(TxnRequest { compares: vec![], success, failure })
     }
 
     fn delete(key: &str, range_end: &str) -> Request {
-        Request::DeleteRange { key: key.into(), range_end: Some(range_end.into()), prev_kv: false }
+        let (key, range_end) = (key.into(), Some(range_end.into()));
+        Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv: false })
+    }
+
+    #[test]
+    fn what_is_to_be_kept_may_not_be_given() {
+        let put = |change: fn(&mut PutRequest)| {
+            let mut put = PutRequest { key: b"a".to_vec(), ..PutRequest::default() };
+            change(&mut put);
+            check(&txn(vec![], vec![Request::Put(put)]))
+        };
+        assert_eq!(put(|put| (put.ignore_value, put.ignore_lease) = (true, true)), Ok(()));
+        assert_eq!(put(|put| (put.ignore_value, put.lease) = (true, 1)), Ok(()));
+        assert_eq!(put(|put| (put.ignore_value, put.value) = (true, vec![1])), Err(Refusal::ValueProvided));
+        assert_eq!(put(|put| (put.ignore_lease, put.lease) = (true, 1)), Err(Refusal::LeaseProvided));
     }
 
     #[test]

@@ -22,3 +22,10 @@ pub enum StoreError {
     #[error("misuse of the store: {0}")]
     Misuse(String),
 }
+
+impl StoreError {
+    /// The engine holds under `key` what is no record.
+    pub(super) fn senseless_record(key: &[u8]) -> StoreError {
+        StoreError::Corrupt(format!("the record under key {} makes no sense", key.escape_ascii()))
+    }
+}

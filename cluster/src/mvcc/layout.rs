@@ -12,7 +12,18 @@
 //! 'm' "format"         u32   1
 //! 'm' "revision"       u64   the current revision; absent: 1
 //! 'm' "applied-term"   u64   the term of the entry at the applied index
+//! 'm' "compact-scheduled"   0  revision   u64   what lies below can not be read; absent: there was no compaction
+//!                           8  kept       u64   how many records at or below it stay
+//!                          16  digest     u64   of those: see `compaction`
+//! 'm' "compact-finished"       revision   u64   below it the engine has forgotten what is not kept
+//!
+//! 'l' id  u64 (its bits)    value of a lease  0  granted time to live, in seconds    u64
+//!                                             8  what of it the last checkpoint left  u64   0: all
+//! 'a' member  u64           no value: the disk of that member is full
 //! ```
+//!
+//! A compaction writes its scheduled marker in the batch of its entry, then forgets records in batches of their
+//! own, and then writes the finished marker. Where the two differ, it goes on at the next start.
 
 use engines::Batch;
 
@@ -29,6 +40,18 @@ pub(super) const FORMAT_KEY: &[u8] = b"mformat";
 pub(super) const REVISION_KEY: &[u8] = b"mrevision";
 /// The key of the applied term.
 pub(super) const TERM_KEY: &[u8] = b"mapplied-term";
+/// The key of the compaction that was begun last.
+pub(super) const SCHEDULED_KEY: &[u8] = b"mcompact-scheduled";
+/// The key of the compaction that was finished last.
+pub(super) const FINISHED_KEY: &[u8] = b"mcompact-finished";
+/// Where the leases begin in the engine's keys.
+pub(super) const LEASES_START: &[u8] = b"l";
+/// Where they end.
+pub(super) const LEASES_END: &[u8] = b"m";
+/// Where the alarms begin in the engine's keys.
+pub(super) const ALARMS_START: &[u8] = b"a";
+/// Where they end.
+pub(super) const ALARMS_END: &[u8] = b"b";
 /// The number of this layout.
 pub(super) const FORMAT: u32 = 1;
 
@@ -59,6 +82,8 @@ pub enum RecordValue {
         create_revision: i64,
         /// How often it was written since.
         version: i64,
+        /// The lease that it is attached to; zero: none.
+        lease: i64,
     },
     /// Nothing: the key was deleted.
     Tombstone,
@@ -78,12 +103,13 @@ impl Record {
     /// The key with what it holds, unless it was deleted.
     pub(super) fn into_key_value(self) -> Option<KeyValue> {
         match self.value {
-            RecordValue::Put { value, create_revision, version } => Some(KeyValue {
+            RecordValue::Put { value, create_revision, version, lease } => Some(KeyValue {
                 key: self.key,
                 value,
                 create_revision,
                 mod_revision: self.revision.main,
                 version,
+                lease,
             }),
             RecordValue::Tombstone => None,
         }
@@ -103,12 +129,12 @@ pub(super) fn put_key(revision: Revision) -> Vec<u8> {
 /// The engine's value of a record.
 pub(super) fn record_value(record: &Record) -> Vec<u8> {
     match &record.value {
-        RecordValue::Put { value, create_revision, version } => {
+        RecordValue::Put { value, create_revision, version, lease } => {
             let key_bytes = u32::try_from(record.key.len()).expect("requests are bounded far below 4 GiB");
             let mut bytes = Vec::with_capacity(PUT_BYTES + record.key.len() + value.len());
             bytes.extend_from_slice(&encode_revision(*create_revision));
             bytes.extend_from_slice(&encode_revision(*version));
-            bytes.extend_from_slice(&0u64.to_le_bytes());
+            bytes.extend_from_slice(&lease.to_le_bytes());
             bytes.extend_from_slice(&key_bytes.to_le_bytes());
             bytes.extend_from_slice(&record.key);
             bytes.extend_from_slice(value);
@@ -148,6 +174,43 @@ pub(super) fn put_applied(batch: &mut Batch, index: u64, term: u64) {
     batch.put(TERM_KEY, term.to_le_bytes());
 }
 
+/// The engine's key where the records of main revision `main` begin.
+pub(super) fn records_of(main: i64) -> Vec<u8> {
+    let mut key = RECORDS_START.to_vec();
+    key.extend_from_slice(&u64::try_from(main).expect("revisions are positive").to_be_bytes());
+    key
+}
+
+/// A number that is part of the engine's key of a lease or an alarm.
+pub(super) fn numbered_key(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, &number.to_be_bytes()].concat()
+}
+
+/// The number in such a key, or `None` for what is none.
+pub(super) fn decode_numbered_key(prefix: &[u8], key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(prefix)?.try_into().ok()?))
+}
+
+/// The engine's key of a lease.
+pub(super) fn lease_key(id: i64) -> Vec<u8> {
+    numbered_key(LEASES_START, id.cast_unsigned())
+}
+
+/// Numbers as the engine holds them in a value, one behind the other.
+pub(super) fn encode_numbers<const N: usize>(numbers: [u64; N]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// The reverse of [`encode_numbers`], or `None` for bytes of another length.
+pub(super) fn decode_numbers<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+    numbers.try_into().ok()
+}
+
 fn key(revision: Revision, kind: u8) -> Vec<u8> {
     let mut key = Vec::with_capacity(RECORD_KEY_BYTES);
     key.extend_from_slice(RECORDS_START);
@@ -166,6 +229,7 @@ fn decode_put(revision: Revision, bytes: &[u8]) -> Option<Record> {
         value: value.to_vec(),
         create_revision: decode_revision(&head[..8])?,
         version: decode_revision(&head[8..16])?,
+        lease: i64::from_le_bytes(head[16..24].try_into().ok()?),
     };
     Some(Record { key: key.to_vec(), revision, value })
 }
@@ -177,7 +241,7 @@ mod tests {
     #[test]
     fn records_come_back_and_sort_by_revision() {
         let revision = |main, sub| Revision { main, sub };
-        let put = RecordValue::Put { value: b"value".to_vec(), create_revision: 2, version: 3 };
+        let put = RecordValue::Put { value: b"value".to_vec(), create_revision: 2, version: 3, lease: -7 };
         let records = [
             Record { key: b"b".to_vec(), revision: revision(2, 0), value: put.clone() },
             Record { key: b"".to_vec(), revision: revision(2, 1), value: RecordValue::Tombstone },
@@ -190,6 +254,17 @@ mod tests {
             assert!(key.as_slice() > RECORDS_START && key.as_slice() < RECORDS_END);
             assert_eq!(decode_record(key, &record_value(record)).as_ref(), Some(record));
         }
+    }
+
+    #[test]
+    fn numbers_come_back() {
+        assert_eq!(decode_numbers::<2>(&encode_numbers([7, u64::MAX])), Some([7, u64::MAX]));
+        assert_eq!(decode_numbers::<2>(&encode_numbers([7])), None);
+        assert_eq!(decode_numbers::<1>(&[0; 9]), None);
+        let key = lease_key(-1);
+        assert!(key.as_slice() > LEASES_START && key.as_slice() < LEASES_END);
+        assert_eq!(decode_numbered_key(LEASES_START, &key), Some(u64::MAX));
+        assert_eq!(decode_numbered_key(ALARMS_START, &key), None);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The key-value store with revisions, as in etcd 3.5, above any storage engine.
 //!
 //! ```text
-//! request ─► check (admission) ─► paths (which branches) ─► transaction (reads, writes) ─► one batch
+//! command ─► check (admission) ─► path (which branches) ─► transaction (reads, writes) ─► one batch
 //! engine     0x00 "applied-index"     raft index that the store has applied (reserved by `engines`)
 //!            'k'  main sub kind       one record per write: see `layout`
-//!            'm'  name                format, revision, applied term
+//!            'l'  id                  leases
+//!            'a'  member              alarms
+//!            'm'  name                format, revision, applied term, markers of compactions
 //! memory     key ─► generations of revisions (`index`), rebuilt from the 'k' records at start
+//!            leases with their keys (`lease_table`), rebuilt from both
 //! ```
 //!
 //! Every write makes one new main revision, and inside it one sub-revision per key changed; nothing is written
@@ -13,33 +16,45 @@
 //! shows all of the entry or nothing, and an entry that comes again is recognised and skipped.
 
 mod admission;
+mod commands;
+mod compaction;
 mod error;
+mod events;
+mod hash;
 mod index;
 mod layout;
+mod lease_table;
 mod path;
 #[cfg(test)]
 mod reference;
 mod restore;
+mod sorting;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use engines::{Backend, Batch, EngineId};
-use xxhash_rust::xxh3::Xxh3;
 
 pub use admission::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX, check};
+pub use commands::without_ranges;
+pub use compaction::{CompactionMetrics, CompactionProgress, NEVER_COMPACTED};
 pub use error::StoreError;
+pub use events::Compacted;
+pub use hash::HashKv;
 pub use index::Revision;
 pub use layout::{Record, RecordValue};
+pub use lease_table::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, Lease, LeaseTable};
 
-use crate::api::{Refusal, Request, Response};
-use crate::design::{Apply, Design};
+use crate::api::{Answer, Command, Refusal, Request, Response};
+use crate::design::{Apply, CompactionTombstone, Design, RestoredRevision, RestoredTombstone};
+use commands::Changes;
+use compaction::Running;
 use index::KeyIndex;
-use transaction::Transaction;
+use lease_table::LeaseChange;
 
 /// The revision of an empty store.
 pub const EMPTY_REVISION: i64 = 1;
@@ -49,8 +64,10 @@ pub const EMPTY_REVISION: i64 = 1;
 pub enum Applied {
     /// The store had applied it before.
     Skipped,
+    /// It is applied now, and nobody can wait for an answer: the cluster itself has proposed it.
+    Noted,
     /// It is applied now. A refusal has changed nothing, but the entry counts as applied.
-    Done(Result<Response, Refusal>),
+    Done(Result<Answer, Refusal>),
 }
 
 /// A snapshot body that was written.
@@ -67,8 +84,19 @@ pub struct Checkpoint {
 /// The store. It has one owner, who applies the entries of the raft log in order.
 pub struct Store {
     backend: Box<dyn Backend>,
+    rules: Rules,
     index: KeyIndex,
+    leases: LeaseTable,
+    /// The members whose disk is full.
+    alarms: BTreeSet<u64>,
     revision: i64,
+    compacted_revision: i64,
+    /// What was compacted and is not yet forgotten by the engine.
+    compaction: Option<Running>,
+    /// Leases that have ended since the last compaction was finished.
+    leases_ended: u64,
+    /// What the last entry has written.
+    last_records: Vec<Record>,
     applied_index: u64,
     applied_term: u64,
     /// How the applied index reaches the engine.
@@ -77,6 +105,28 @@ pub struct Store {
     format_written: bool,
     /// The first failure of the engine.
     poison: Option<String>,
+}
+
+/// What of the design concerns compaction and what it leaves.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    compaction_tombstone: CompactionTombstone,
+    restored_revision: RestoredRevision,
+    restored_tombstone: RestoredTombstone,
+}
+
+impl Rules {
+    fn of(design: &Design) -> Rules {
+        Rules {
+            compaction_tombstone: match design.restored_revision {
+                RestoredRevision::Recorded => design.compaction_tombstone,
+                // The revision was lost with the tombstone.
+                RestoredRevision::LastRecord => CompactionTombstone::Dropped,
+            },
+            restored_revision: design.restored_revision,
+            restored_tombstone: design.restored_tombstone,
+        }
+    }
 }
 
 /// How the applied index reaches the engine: see [`Apply`].
@@ -102,11 +152,19 @@ impl Store {
     /// # Errors
     /// `Corrupt` where records or revisions contradict each other: part of what was written is lost. `Engine`.
     pub fn open(backend: Box<dyn Backend>, design: &Design) -> Result<Store, StoreError> {
-        let restored = restore::restore(backend.as_ref())?;
+        let rules = Rules::of(design);
+        let restored = restore::restore(backend.as_ref(), rules)?;
         Ok(Store {
             backend,
+            rules,
             index: restored.index,
+            leases: restored.leases,
+            alarms: restored.alarms,
             revision: restored.revision,
+            compacted_revision: restored.compacted_revision,
+            compaction: restored.is_compacting.then(|| Running::begin(restored.compacted_revision)),
+            leases_ended: 0,
+            last_records: Vec::new(),
             applied_index: restored.applied_index,
             applied_term: restored.applied_term,
             index_writes: match design.apply {
@@ -118,21 +176,22 @@ impl Store {
         })
     }
 
-    /// Applies the entry at `index` of `term`, which holds `request`. What it writes is visible on return, and
+    /// Applies the entry at `index` of `term`, which holds `command`. What it writes is visible on return, and
     /// durable after the next [`Store::flush`].
     ///
     /// # Errors
     /// `Misuse` if an entry before it is missing. `Engine`: the store serves nothing more until reopened.
-    pub fn apply(&mut self, index: u64, term: u64, request: &Request) -> Result<Applied, StoreError> {
+    pub fn apply(&mut self, index: u64, term: u64, command: &Command) -> Result<Applied, StoreError> {
         if !self.is_next(index)? {
             return Ok(Applied::Skipped);
         }
-        let (answer, writes) = match self.execute(request)? {
-            Ok((response, writes)) => (Ok(response), writes),
-            Err(refusal) => (Err(refusal), Vec::new()),
+        let (applied, changes) = match self.carry_out(command)? {
+            Ok((Some(answer), changes)) => (Applied::Done(Ok(answer)), changes),
+            Ok((None, changes)) => (Applied::Noted, changes),
+            Err(refusal) => (Applied::Done(Err(refusal)), Changes::default()),
         };
-        self.commit(index, term, writes)?;
-        Ok(Applied::Done(answer))
+        self.commit(index, term, changes)?;
+        Ok(applied)
     }
 
     /// Applies an entry that holds no request: the first of a term, a change of the configuration.
@@ -140,7 +199,7 @@ impl Store {
     /// # Errors
     /// As [`Store::apply`].
     pub fn advance(&mut self, index: u64, term: u64) -> Result<(), StoreError> {
-        if self.is_next(index)? { self.commit(index, term, Vec::new()) } else { Ok(()) }
+        if self.is_next(index)? { self.commit(index, term, Changes::default()) } else { Ok(()) }
     }
 
     /// Answers a request that can change nothing from the state as it is.
@@ -151,6 +210,9 @@ impl Store {
         self.check_usable()?;
         if !request.is_read_only() {
             return Err(StoreError::Misuse("a request that can write is not a read".to_owned()));
+        }
+        if let Err(refusal) = check(request) {
+            return Ok(Err(refusal));
         }
         Ok(self.execute(request)?.map(|(response, writes)| {
             assert!(writes.is_empty(), "a read writes nothing");
@@ -192,31 +254,25 @@ impl Store {
         self.poisoning(flushed)
     }
 
-    /// A hash of the revision and of every record, all versions of all keys: equal for replicas that applied
-    /// the same entries, whatever their engines.
-    ///
-    /// # Errors
-    /// `Engine`.
-    pub fn hash(&self) -> Result<u64, StoreError> {
-        let mut hash = Xxh3::new();
-        hash.update(&self.revision.to_le_bytes());
-        self.backend.scan(layout::RECORDS_START, Some(layout::RECORDS_END), &mut |key, value| {
-            for part in [key, value] {
-                hash.update(&(part.len() as u64).to_le_bytes());
-                hash.update(part);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(hash.digest())
+    /// All leases.
+    pub fn leases(&self) -> &LeaseTable {
+        &self.leases
     }
 
-    /// Visits every record, all versions of all keys, in the order of their revisions.
+    /// The members whose disk is full.
+    pub fn alarms(&self) -> &BTreeSet<u64> {
+        &self.alarms
+    }
+
+    /// Visits every record that compaction keeps, all versions of all keys, in the order of their revisions.
     ///
     /// # Errors
     /// `Corrupt` for a record that cannot be understood; `Engine`.
     pub fn contents(&self, visit: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
         restore::records(self.backend.as_ref(), &mut |record| {
-            visit(record);
+            if self.is_kept(&record) {
+                visit(record);
+            }
             Ok(())
         })
     }
@@ -292,42 +348,72 @@ impl Store {
         Ok(index > self.applied_index)
     }
 
-    /// Carries a request out as far as memory goes; what it writes is in the second part of the answer.
-    fn execute(&self, request: &Request) -> Result<Result<(Response, Vec<Record>), Refusal>, StoreError> {
-        if let Err(refusal) = check(request) {
-            return Ok(Err(refusal));
-        }
-        match path::resolve(self, request)? {
-            Ok(path) => Ok(Ok(Transaction::new(self, path).execute(request)?)),
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
-
     /// Writes what an entry has changed, and remembers it.
-    fn commit(&mut self, index: u64, term: u64, writes: Vec<Record>) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        for record in &writes {
-            batch.put(layout::record_key(record), layout::record_value(record));
-        }
-        let revision = writes.last().map_or(self.revision, |record| record.revision.main);
-        if revision != self.revision {
-            batch.put(layout::REVISION_KEY, layout::encode_revision(revision));
-        }
-        if !self.format_written {
-            batch.put(layout::FORMAT_KEY, layout::FORMAT.to_le_bytes());
-        }
+    fn commit(&mut self, index: u64, term: u64, changes: Changes) -> Result<(), StoreError> {
+        let revision = changes.records.last().map_or(self.revision, |record| record.revision.main);
+        let mut batch = self.batch_of(&changes, revision);
         if let IndexWrites::WithData = self.index_writes {
             layout::put_applied(&mut batch, index, term);
         }
         self.write(&batch)?;
         self.format_written = true;
         self.revision = revision;
-        for record in writes {
-            self.index.insert(record.key, record.revision, record.value.is_tombstone());
-        }
+        self.remember(changes);
         self.applied_index = index;
         self.applied_term = term;
         self.count_index_behind()
+    }
+
+    fn batch_of(&self, changes: &Changes, revision: i64) -> Batch {
+        let mut batch = Batch::new();
+        for record in &changes.records {
+            batch.put(layout::record_key(record), layout::record_value(record));
+        }
+        if revision != self.revision {
+            batch.put(layout::REVISION_KEY, layout::encode_revision(revision));
+        }
+        changes.leases.iter().for_each(|change| change.add_to(&mut batch));
+        if let Some((member, is_full)) = changes.alarm {
+            let key = layout::numbered_key(layout::ALARMS_START, member);
+            if is_full { batch.put(key, []) } else { batch.delete(key) }
+        }
+        if let Some(scheduled) = &changes.compaction {
+            scheduled.add_to(&mut batch);
+        }
+        if !self.format_written {
+            batch.put(layout::FORMAT_KEY, layout::FORMAT.to_le_bytes());
+        }
+        batch
+    }
+
+    /// Brings memory up to what was written.
+    fn remember(&mut self, changes: Changes) {
+        for record in &changes.records {
+            self.index.insert(record.key.clone(), record.revision, record.value.is_tombstone());
+            self.leases.follow(record);
+        }
+        self.last_records = changes.records;
+        for change in changes.leases {
+            self.leases.change(change);
+            match change {
+                LeaseChange::Set { .. } => {}
+                LeaseChange::Remove { .. } => self.leases_ended += 1,
+            }
+        }
+        match changes.alarm {
+            Some((member, true)) => {
+                self.alarms.insert(member);
+            }
+            Some((member, false)) => {
+                self.alarms.remove(&member);
+            }
+            None => {}
+        }
+        if let Some(scheduled) = changes.compaction {
+            self.index.compact(scheduled.revision, self.rules.compaction_tombstone);
+            self.compacted_revision = scheduled.revision;
+            self.compaction = Some(Running::begin(scheduled.revision));
+        }
     }
 
     /// Counts an entry whose index is not written yet, and writes the index when there are enough.

@@ -1,14 +1,19 @@
 //! Stories of the store, and its equality with the reference above every engine.
 
+mod compactions;
+mod equality;
+mod leases;
+
 use std::path::Path;
 
 use engines::{Batch, EngineId, Options};
-use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::reference::Reference;
 use super::*;
-use crate::api::{Compare, CompareResult, KeyValue, ResponseBody, Target};
+use crate::api::{
+    Compare, CompareResult, DeleteRangeRequest, Event, EventKind, KeyValue, PutRequest, RangeRequest,
+    ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
+};
 
 /// A store in a directory of its own, and the index of its next entry.
 struct Story {
@@ -34,11 +39,27 @@ impl Story {
     }
 
     fn apply(&mut self, request: &Request) -> Result<Response, Refusal> {
-        let index = self.store().applied_index() + 1;
-        match self.store().apply(index, 1, request).unwrap() {
-            Applied::Done(answer) => answer,
-            Applied::Skipped => panic!("entry {index} is new"),
+        match self.command(&Command::Kv(request.clone()))? {
+            Answer::Kv(response) => Ok(response),
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn command(&mut self, command: &Command) -> Result<Answer, Refusal> {
+        let index = self.store().applied_index() + 1;
+        match self.store().apply(index, 1, command).unwrap() {
+            Applied::Done(answer) => answer,
+            other => panic!("entry {index} is new and has an answer, not {other:?}"),
+        }
+    }
+
+    fn note(&mut self, command: &Command) {
+        let index = self.store().applied_index() + 1;
+        assert_eq!(self.store().apply(index, 1, command).unwrap(), Applied::Noted);
+    }
+
+    fn compact(&mut self, revision: i64) -> Result<Answer, Refusal> {
+        self.command(&Command::Compact { revision })
     }
 
     fn put(&mut self, key: &str, value: &str) {
@@ -75,7 +96,7 @@ fn open(directory: &Path, engine: EngineId, design: &Design) -> Result<Store, St
 }
 
 fn kv(key: &str, value: &str, create_revision: i64, mod_revision: i64, version: i64) -> KeyValue {
-    KeyValue { key: key.into(), value: value.into(), create_revision, mod_revision, version }
+    KeyValue { key: key.into(), value: value.into(), create_revision, mod_revision, version, lease: 0 }
 }
 
 fn range(key: &str, range_end: &str) -> Request {
@@ -83,7 +104,24 @@ fn range(key: &str, range_end: &str) -> Request {
 }
 
 fn txn(compares: Vec<Compare>, success: Vec<Request>, failure: Vec<Request>) -> Request {
-    Request::Txn { compares, success, failure }
+    Request::Txn(TxnRequest { compares, success, failure })
+}
+
+/// All keys from `key` on up to `range_end`, with further options.
+fn range_with(key: &str, range_end: &str, change: impl FnOnce(&mut RangeRequest)) -> Request {
+    let range_end = Some(range_end.into());
+    let mut range = RangeRequest { key: key.into(), range_end, ..RangeRequest::default() };
+    change(&mut range);
+    Request::Range(range)
+}
+
+fn get_at(key: &str, revision: i64) -> Request {
+    Request::Range(RangeRequest { key: key.into(), revision, ..RangeRequest::default() })
+}
+
+fn delete(key: &str, range_end: Option<&str>, prev_kv: bool) -> Request {
+    let range_end = range_end.map(Into::into);
+    Request::DeleteRange(DeleteRangeRequest { key: key.into(), range_end, prev_kv })
 }
 
 fn kvs(response: Response) -> Vec<KeyValue> {
@@ -137,14 +175,7 @@ fn the_past_can_be_read_and_the_future_not() {
     let mut story = Story::new(EngineId::Mem);
     story.put("a", "1");
     story.put("a", "2");
-    let at = |revision| Request::Range {
-        key: b"a".to_vec(),
-        range_end: None,
-        limit: 0,
-        revision,
-        count_only: false,
-        keys_only: false,
-    };
+    let at = |revision| get_at("a", revision);
     let store = story.store();
     assert_eq!(kvs(store.read(&at(1)).unwrap().unwrap()), []);
     assert_eq!(kvs(store.read(&at(2)).unwrap().unwrap()), [kv("a", "1", 2, 2, 1)]);
@@ -163,14 +194,9 @@ fn a_range_can_be_limited_counted_and_stripped() {
         story.put(key, "value");
     }
     let body = |story: &mut Story, limit, count_only, keys_only| {
-        let request = Request::Range {
-            key: b"a".to_vec(),
-            range_end: Some(b"z".to_vec()),
-            limit,
-            revision: 0,
-            count_only,
-            keys_only,
-        };
+        let request = range_with("a", "z", |range| {
+            (range.limit, range.count_only, range.keys_only) = (limit, count_only, keys_only);
+        });
         story.apply(&request).unwrap().body
     };
     let all = vec![kv("a", "value", 2, 2, 1), kv("b", "value", 3, 3, 1), kv("c", "value", 4, 4, 1)];
@@ -194,7 +220,7 @@ fn a_transaction_is_one_revision_and_sees_its_own_writes() {
             Request::get("b"),
             Request::put("b", "2"),
             range("a", "z"),
-            Request::DeleteRange { key: b"a".to_vec(), range_end: None, prev_kv: true },
+            delete("a", None, true),
             range("a", "z"),
         ],
         vec![],
@@ -219,7 +245,12 @@ fn a_transaction_is_one_revision_and_sees_its_own_writes() {
 #[test]
 fn a_nested_compare_does_not_see_what_is_written_around_it() {
     let mut story = Story::new(EngineId::Mem);
-    let exists = Compare { key: b"a".to_vec(), target: Target::Version(0), result: CompareResult::Greater };
+    let exists = Compare {
+        key: b"a".to_vec(),
+        range_end: None,
+        target: Target::Version(0),
+        result: CompareResult::Greater,
+    };
     let nested = txn(vec![exists], vec![Request::put("b", "yes")], vec![Request::put("b", "no")]);
     story.apply(&txn(vec![], vec![Request::put("a", "1"), nested], vec![])).unwrap();
     assert_eq!(kvs(story.apply(&Request::get("b")).unwrap()), [kv("b", "no", 2, 2, 1)]);
@@ -230,14 +261,7 @@ fn a_refused_transaction_changes_nothing() {
     let mut story = Story::new(EngineId::Mem);
     let twice = txn(vec![], vec![Request::put("a", "1"), Request::put("a", "2")], vec![]);
     assert_eq!(story.apply(&twice), Err(Refusal::DuplicateKey));
-    let future = Request::Range {
-        key: b"a".to_vec(),
-        range_end: None,
-        limit: 0,
-        revision: 2,
-        count_only: false,
-        keys_only: false,
-    };
+    let future = get_at("a", 2);
     assert_eq!(
         story.apply(&txn(vec![], vec![Request::put("a", "1"), future], vec![])),
         Err(Refusal::FutureRevision)
@@ -249,7 +273,7 @@ fn a_refused_transaction_changes_nothing() {
 fn an_entry_that_comes_again_is_skipped_also_after_a_restart() {
     for engine in [EngineId::Mem, EngineId::Sled] {
         let mut story = Story::new(engine);
-        let request = Request::put("a", "1");
+        let request = Command::Kv(Request::put("a", "1"));
         assert!(matches!(story.store().apply(1, 1, &request).unwrap(), Applied::Done(Ok(_))));
         assert_eq!(story.store().apply(1, 1, &request).unwrap(), Applied::Skipped);
         story.store().advance(2, 3).unwrap();
@@ -273,7 +297,7 @@ fn in_the_repeating_design_entries_are_applied_twice_after_a_restart() {
     let mut story = Story::with_design(EngineId::Sled, design);
     for index in 1..=10 {
         assert!(matches!(
-            story.store().apply(index, 1, &Request::put("a", "1")).unwrap(),
+            story.store().apply(index, 1, &Command::Kv(Request::put("a", "1"))).unwrap(),
             Applied::Done(Ok(_))
         ));
     }
@@ -282,7 +306,7 @@ fn in_the_repeating_design_entries_are_applied_twice_after_a_restart() {
     assert_eq!((story.store().applied_index(), story.store().revision()), (8, 11));
     for index in 9..=10 {
         assert!(matches!(
-            story.store().apply(index, 1, &Request::put("a", "1")).unwrap(),
+            story.store().apply(index, 1, &Command::Kv(Request::put("a", "1"))).unwrap(),
             Applied::Done(Ok(_))
         ));
     }
@@ -364,104 +388,4 @@ fn a_checkpoint_restores_to_an_equal_store_of_any_engine() {
     let restored = open(&directory, EngineId::Redb, &Design::default()).unwrap();
     assert_eq!((restored.applied_index(), restored.applied_term()), (52, 1));
     assert_eq!(restored.hash().unwrap(), source.store().hash().unwrap());
-}
-
-/// Requests over few keys, so that they meet.
-fn requests() -> impl Strategy<Value = Request> {
-    let leaf = prop_oneof![
-        3 => (key(), range_end(), 0..4u64, -1..12i64, any::<bool>(), any::<bool>()).prop_map(
-            |(key, range_end, limit, revision, count_only, keys_only)| Request::Range {
-                key, range_end, limit, revision, count_only, keys_only
-            }
-        ),
-        5 => (key(), value(), any::<bool>())
-            .prop_map(|(key, value, prev_kv)| Request::Put { key, value, prev_kv }),
-        2 => (key(), range_end(), any::<bool>())
-            .prop_map(|(key, range_end, prev_kv)| Request::DeleteRange { key, range_end, prev_kv }),
-    ];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        let list = prop::collection::vec(inner, 0..4);
-        (prop::collection::vec(compare(), 0..3), list.clone(), list)
-            .prop_map(|(compares, success, failure)| Request::Txn { compares, success, failure })
-    })
-}
-
-fn key() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        10 => prop::sample::select(vec!["a", "b", "c", "d", "ab", "a\0"]).prop_map(Vec::from),
-        1 => Just(vec![0]),
-        1 => Just(vec![0xff, 0xff]),
-    ]
-}
-
-fn range_end() -> impl Strategy<Value = Option<Vec<u8>>> {
-    prop_oneof![4 => Just(None), 1 => Just(Some(vec![])), 1 => Just(Some(vec![0])), 3 => key().prop_map(Some)]
-}
-
-fn value() -> impl Strategy<Value = Vec<u8>> {
-    prop::sample::select(vec!["", "1", "2", "a longer value"]).prop_map(Vec::from)
-}
-
-fn compare() -> impl Strategy<Value = Compare> {
-    let target = prop_oneof![
-        (0..3i64).prop_map(Target::Version),
-        (0..8i64).prop_map(Target::CreateRevision),
-        (0..8i64).prop_map(Target::ModRevision),
-        value().prop_map(Target::Value),
-    ];
-    let result = prop::sample::select(vec![
-        CompareResult::Equal,
-        CompareResult::Greater,
-        CompareResult::Less,
-        CompareResult::NotEqual,
-    ]);
-    (key(), target, result).prop_map(|(key, target, result)| Compare { key, target, result })
-}
-
-/// Gives the store and the reference the same requests, with a restart now and then.
-fn equals_the_reference(engine: EngineId, requests: &[Request], restarts: &[usize]) -> (u64, Vec<Record>) {
-    let mut story = Story::new(engine);
-    let mut reference = Reference::new();
-    for (number, request) in requests.iter().enumerate() {
-        if restarts.contains(&number) {
-            story.store().flush().unwrap();
-            let hash = story.store().hash().unwrap();
-            story.reopen();
-            assert_eq!(story.store().hash().unwrap(), hash);
-        }
-        if request.is_read_only() {
-            let expected = reference.clone().apply(request);
-            assert_eq!(story.store().read(request).unwrap(), expected, "read {number} of {requests:?}");
-        }
-        assert_eq!(story.apply(request), reference.apply(request), "request {number} of {requests:?}");
-        assert_eq!(story.store().revision(), reference.revision());
-    }
-    (story.store().hash().unwrap(), story.records())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_store_answers_like_the_reference(
-        requests in prop::collection::vec(requests(), 1..25),
-        restarts in prop::collection::vec(0..25usize, 0..3),
-    ) {
-        equals_the_reference(EngineId::Mem, &requests, &restarts);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_store_is_the_same_above_every_engine(
-        requests in prop::collection::vec(requests(), 1..40),
-        restarts in prop::collection::vec(0..40usize, 0..2),
-    ) {
-        let expected = equals_the_reference(EngineId::Mem, &requests, &[]);
-        for engine in engines::registry() {
-            prop_assert_eq!(&equals_the_reference(engine.id(), &requests, &restarts), &expected);
-        }
-    }
 }

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use super::index::{self, Found, Revision};
 use super::layout::{self, Record, RecordValue};
 use super::path::Path;
-use super::{Store, StoreError};
-use crate::api::{KeyValue, Request, Response, ResponseBody};
+use super::{Store, StoreError, sorting};
+use crate::api::{
+    DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Refusal, Request, Response, ResponseBody,
+};
 
 /// A request on its way. All of its writes share one main revision.
 pub(super) struct Transaction<'a> {
@@ -18,34 +20,60 @@ pub(super) struct Transaction<'a> {
     written: BTreeMap<Vec<u8>, usize>,
 }
 
+/// Why a request is not carried out to its end.
+pub(super) enum Halt {
+    /// It is refused; nothing of it counts.
+    Refused(Refusal),
+    /// The store has failed.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+/// What became of a request: its response, and what is to be written, in order.
+pub(super) type Executed = Result<(Response, Vec<Record>), Refusal>;
+
 impl<'a> Transaction<'a> {
     /// A transaction that takes these branches.
     pub(super) fn new(store: &'a Store, path: Path) -> Transaction<'a> {
         Transaction { store, path, writes: Vec::new(), written: BTreeMap::new() }
     }
 
-    /// Carries `request` out: its response, and what is to be written, in order.
-    pub(super) fn execute(mut self, request: &Request) -> Result<(Response, Vec<Record>), StoreError> {
-        let mut response = self.operation(request)?;
-        response.revision = match &response.body {
-            ResponseBody::Txn { .. } => self.revision(),
-            ResponseBody::Range { .. } | ResponseBody::Put { .. } | ResponseBody::DeleteRange { .. } => {
-                response.revision
+    /// Carries `request` out.
+    pub(super) fn execute(mut self, request: &Request) -> Result<Executed, StoreError> {
+        match self.operation(request) {
+            Ok(mut response) => {
+                response.revision = match &response.body {
+                    ResponseBody::Txn { .. } => self.revision(),
+                    ResponseBody::Range { .. }
+                    | ResponseBody::Put { .. }
+                    | ResponseBody::DeleteRange { .. } => response.revision,
+                };
+                Ok(Ok((response, self.writes)))
             }
-        };
-        Ok((response, self.writes))
+            Err(Halt::Refused(refusal)) => Ok(Err(refusal)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
     }
 
-    fn operation(&mut self, request: &Request) -> Result<Response, StoreError> {
+    /// Deletes keys that exist, in this order; returns what is to be written.
+    pub(super) fn delete_keys<'k>(mut self, keys: impl Iterator<Item = &'k Vec<u8>>) -> Vec<Record> {
+        keys.for_each(|key| self.write(key, RecordValue::Tombstone));
+        self.writes
+    }
+
+    fn operation(&mut self, request: &Request) -> Result<Response, Halt> {
         let body = match request {
-            Request::Range { .. } => self.range(request)?,
-            Request::Put { key, value, prev_kv } => self.put(key, value, *prev_kv)?,
-            Request::DeleteRange { key, range_end, prev_kv } => {
-                self.delete_range(key, range_end.as_deref(), *prev_kv)?
-            }
-            Request::Txn { compares: _, success, failure } => {
+            Request::Range(range) => self.range(range)?,
+            Request::Put(put) => self.put(put)?,
+            Request::DeleteRange(delete) => self.delete_range(delete)?,
+            Request::Txn(txn) => {
                 let succeeded = self.path.next().expect("every transaction on the way has its branch");
-                let taken = if succeeded { success } else { failure };
+                let taken = if succeeded { &txn.success } else { &txn.failure };
                 let responses =
                     taken.iter().map(|request| self.operation(request)).collect::<Result<_, _>>()?;
                 return Ok(Response { revision: 0, body: ResponseBody::Txn { succeeded, responses } });
@@ -54,50 +82,44 @@ impl<'a> Transaction<'a> {
         Ok(Response { revision: self.revision(), body })
     }
 
-    fn range(&self, request: &Request) -> Result<ResponseBody, StoreError> {
-        let Request::Range { key, range_end, limit, revision, count_only, keys_only } = request else {
-            unreachable!("called for ranges only");
-        };
-        let found = self.find(key, range_end.as_deref(), *revision);
+    fn range(&self, request: &RangeRequest) -> Result<ResponseBody, StoreError> {
+        let found = self.find(&request.key, request.range_end.as_deref(), request.revision);
         let count = found.len() as u64;
-        let limit = if *limit == 0 { count } else { *limit };
-        let mut kvs = Vec::new();
-        if !*count_only {
-            let wanted = usize::try_from(limit.min(count)).expect("a count of keys in memory");
-            for (key, source) in &found[..wanted] {
-                kvs.push(if *keys_only {
-                    self.without_value(key, *source)
-                } else {
-                    self.fetch(key, *source)?
-                });
-            }
+        if request.count_only {
+            return Ok(ResponseBody::Range { kvs: Vec::new(), count, more: false });
         }
-        Ok(ResponseBody::Range { kvs, count, more: !*count_only && limit < count })
+        let wanted = found.iter().take(sorting::wanted(request));
+        let mut kvs = wanted.map(|(key, source)| self.fetch(key, *source)).collect::<Result<Vec<_>, _>>()?;
+        let more = sorting::arrange(request, &mut kvs);
+        Ok(ResponseBody::Range { kvs, count, more })
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8], prev_kv: bool) -> Result<ResponseBody, StoreError> {
+    fn put(&mut self, request: &PutRequest) -> Result<ResponseBody, Halt> {
+        let key = &request.key;
         let before = self.find(key, None, 0).pop().map(|(_, source)| source);
+        let keeps = request.ignore_value || request.ignore_lease;
         let prev = match before {
-            Some(source) if prev_kv => Some(self.fetch(key, source)?),
+            Some(source) if request.prev_kv || keeps => Some(self.fetch(key, source)?),
+            // The key was there before the request, but an operation before this one has deleted it: etcd lets
+            // such requests in by a delete without end, and then panics ("unexpected error during txn with writes").
+            None if keeps => return Err(Halt::Refused(Refusal::KeyNotFound)),
             Some(_) | None => None,
         };
-        let (create_revision, version) = match before.map(|source| self.without_value(key, source)) {
-            Some(before) => (before.create_revision, before.version + 1),
+        let (create_revision, version) = match before.map(|source| self.life(source)) {
+            Some((create_revision, version)) => (create_revision, version + 1),
             None => (self.store.revision + 1, 1),
         };
-        self.write(key, RecordValue::Put { value: value.to_vec(), create_revision, version });
-        Ok(ResponseBody::Put { prev })
+        let kept = prev.as_ref().filter(|_| keeps);
+        let value = kept.filter(|_| request.ignore_value).map_or(&request.value, |kv| &kv.value).clone();
+        let lease = kept.filter(|_| request.ignore_lease).map_or(request.lease, |kv| kv.lease);
+        self.write(key, RecordValue::Put { value, create_revision, version, lease });
+        Ok(ResponseBody::Put { prev: prev.filter(|_| request.prev_kv) })
     }
 
-    fn delete_range(
-        &mut self,
-        key: &[u8],
-        range_end: Option<&[u8]>,
-        prev_kv: bool,
-    ) -> Result<ResponseBody, StoreError> {
-        let found = self.find(key, range_end, 0);
+    fn delete_range(&mut self, request: &DeleteRangeRequest) -> Result<ResponseBody, StoreError> {
+        let found = self.find(&request.key, request.range_end.as_deref(), 0);
         let mut prev = Vec::new();
-        if prev_kv {
+        if request.prev_kv {
             for (key, source) in &found {
                 prev.push(self.fetch(key, *source)?);
             }
@@ -146,16 +168,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn without_value(&self, key: &[u8], source: Source) -> KeyValue {
+    /// The revision that created a key, and its version.
+    fn life(&self, source: Source) -> (i64, i64) {
         match source {
-            Source::Stored(found) => KeyValue {
-                key: key.to_vec(),
-                value: Vec::new(),
-                create_revision: found.create_revision,
-                mod_revision: found.modified.main,
-                version: found.version,
-            },
-            Source::Written(place) => KeyValue { value: Vec::new(), ..self.written_key_value(place) },
+            Source::Stored(found) => (found.create_revision, found.version),
+            Source::Written(place) => {
+                let kv = self.written_key_value(place);
+                (kv.create_revision, kv.version)
+            }
         }
     }
 

@@ -5,10 +5,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Replica;
 use super::proposals::{Proposal, refused};
-use crate::api::{Refusal, Request, Response};
+use crate::api::{Answer, Command, Refusal};
 use crate::client::Outcome;
+use crate::design::TxnRanges;
 use crate::error::ReplicaError;
-use crate::mvcc::{Applied, Store};
+use crate::mvcc::{self, Applied, Store};
 use crate::observer::ReplicaEvent;
 use crate::wire;
 
@@ -21,13 +22,19 @@ impl Replica {
             let Some(store) = &mut self.store else {
                 return Ok(());
             };
-            let applied = apply_entry(store, &entry)?;
+            let proposal = self.proposals.take(entry.index);
+            let ranges = match self.config.design.txn_ranges {
+                TxnRanges::Everywhere => Ranges::CarriedOut,
+                TxnRanges::WhereAsked if proposal.is_some() => Ranges::CarriedOut,
+                TxnRanges::WhereAsked => Ranges::LeftOut,
+            };
+            let applied = apply_entry(store, &entry, ranges)?;
             self.observer.event(&ReplicaEvent::Applied {
                 index: entry.index,
                 term: entry.term,
                 entry_hash: xxh3_64(&entry.data),
             });
-            if let Some(proposal) = self.proposals.take(entry.index) {
+            if let Some(proposal) = proposal {
                 self.answer(&proposal, &entry, applied);
             }
             let every = self.config.limits.hash_entries;
@@ -38,11 +45,11 @@ impl Replica {
         Ok(())
     }
 
-    fn answer(&self, proposal: &Proposal, entry: &Entry, applied: Option<Result<Response, Refusal>>) {
+    fn answer(&self, proposal: &Proposal, entry: &Entry, applied: Option<Result<Answer, Refusal>>) {
         let outcome = match applied {
             // Another leader's entry took the place, so that of this proposal can never be committed.
             _ if proposal.term != entry.term => Outcome::Unavailable { may_have_happened: false },
-            Some(Ok(response)) => Outcome::Response(response),
+            Some(Ok(answer)) => Outcome::Answer(answer),
             Some(Err(refusal)) => refused(refusal),
             None => Outcome::Unavailable { may_have_happened: true },
         };
@@ -50,19 +57,34 @@ impl Replica {
     }
 }
 
-/// Applies one entry; `None` if it holds no request, or the store had it already.
-fn apply_entry(store: &mut Store, entry: &Entry) -> Result<Option<Result<Response, Refusal>>, ReplicaError> {
+/// Whether the reads in a transaction are carried out: see [`TxnRanges`].
+#[derive(Clone, Copy)]
+enum Ranges {
+    CarriedOut,
+    LeftOut,
+}
+
+/// Applies one entry; `None` if nobody can wait for an answer, or the store had it already.
+fn apply_entry(
+    store: &mut Store,
+    entry: &Entry,
+    ranges: Ranges,
+) -> Result<Option<Result<Answer, Refusal>>, ReplicaError> {
     match entry.get_entry_type() {
         EntryType::EntryNormal if entry.data.is_empty() => {
             store.advance(entry.index, entry.term)?;
             Ok(None)
         }
         EntryType::EntryNormal => {
-            let request = wire::decode::<Request>(&entry.data)
+            let command = wire::decode::<Command>(&entry.data)
                 .map_err(|source| ReplicaError::Entry { index: entry.index, source })?;
-            match store.apply(entry.index, entry.term, &request)? {
+            let command = match ranges {
+                Ranges::CarriedOut => command,
+                Ranges::LeftOut => mvcc::without_ranges(command),
+            };
+            match store.apply(entry.index, entry.term, &command)? {
                 Applied::Done(result) => Ok(Some(result)),
-                Applied::Skipped => Ok(None),
+                Applied::Noted | Applied::Skipped => Ok(None),
             }
         }
         EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Replica;
-use crate::api::{Refusal, Request};
+use crate::api::{Call, Command, Refusal, Request};
 use crate::client::{self, Outcome};
 use crate::design;
 use crate::error::ReplicaError;
@@ -64,13 +64,34 @@ impl Replica {
         let Some((id, encoded)) = client::split_request(message) else {
             return Ok(());
         };
-        let request = match wire::decode::<Request>(encoded) {
-            Ok(request) => request,
+        match wire::decode::<Call>(encoded) {
+            Ok(Call::Kv(request)) => self.take_kv(client, id, request)?,
+            Ok(
+                Call::Compact { .. }
+                | Call::LeaseGrant { .. }
+                | Call::LeaseRevoke { .. }
+                | Call::LeaseKeepAlive { .. }
+                | Call::LeaseTimeToLive { .. }
+                | Call::Leases
+                | Call::HashKv { .. }
+                | Call::Status
+                | Call::Defragment
+                | Call::AlarmDisarm
+                | Call::Member(_)
+                | Call::MoveLeader { .. }
+                | Call::Watch(_),
+            ) => {
+                let text = "not supported yet".to_owned();
+                self.reply(client, id, Outcome::Refused { refusal: None, text });
+            }
             Err(error) => {
                 self.reply(client, id, Outcome::Refused { refusal: None, text: error.to_string() });
-                return Ok(());
             }
-        };
+        }
+        Ok(())
+    }
+
+    fn take_kv(&mut self, client: u64, id: u64, request: Request) -> Result<(), ReplicaError> {
         if request.is_read_only() {
             match self.config.design.reads {
                 design::Reads::ReadIndex => {}
@@ -85,10 +106,22 @@ impl Replica {
             let deadline = Instant::now() + self.config.timing.request_timeout;
             self.reads.queue(client, id, request, deadline);
         } else {
-            let entry = Entry { data: encoded.to_vec().into(), ..Entry::default() };
-            self.proposals.gathered.push((client, id, entry));
+            self.gather(client, id, &Command::Kv(request));
         }
         Ok(())
+    }
+
+    /// Notes a command that is to be proposed in this round.
+    fn gather(&mut self, client: u64, id: u64, command: &Command) {
+        match wire::encode(command) {
+            Ok(data) => {
+                let entry = Entry { data: data.into(), ..Entry::default() };
+                self.proposals.gathered.push((client, id, entry));
+            }
+            Err(error) => {
+                self.reply(client, id, Outcome::Refused { refusal: None, text: error.to_string() });
+            }
+        }
     }
 
     /// Proposes what was gathered.

@@ -16,7 +16,7 @@ use raft::ReadState;
 
 use super::Replica;
 use super::proposals::refused;
-use crate::api::Request;
+use crate::api::{Answer, Request};
 use crate::client::Outcome;
 use crate::error::ReplicaError;
 use crate::observer::ReplicaEvent;
@@ -132,7 +132,7 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         let outcome = match &self.store {
             Some(store) => match store.read(request)? {
-                Ok(response) => Outcome::Response(response),
+                Ok(response) => Outcome::Answer(Answer::Kv(response)),
                 Err(refusal) => refused(refusal),
             },
             None => Outcome::Unavailable { may_have_happened: false },

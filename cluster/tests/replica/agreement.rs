@@ -89,7 +89,7 @@ fn a_leader_that_is_cut_off_answers_no_read_and_acknowledges_no_write() {
     nodes.network.isolate(old, true);
     for request in [Request::get("a"), Request::put("a", "stale")] {
         let outcome = nodes.ask(old, &request);
-        assert!(!matches!(outcome, Some(Outcome::Response(_))), "{outcome:?}");
+        assert!(!matches!(outcome, Some(Outcome::Answer(_))), "{outcome:?}");
     }
     nodes.put("a", "new");
     nodes.network.isolate(old, false);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cluster::api::{Request, Response};
+use cluster::api::{Answer, Call, Request, Response};
 use cluster::client::{Outcome, Reply, decode_reply, encode_request};
 use cluster::{Inbound, Observer, ReplicaConfig, ReplicaError, ReplicaEvent, Transport};
 use engines::EngineId;
@@ -167,7 +167,7 @@ impl Nodes {
     /// Sends one request to one replica and waits for the reply; `None` if none comes in a second.
     pub(crate) fn ask(&mut self, id: u64, request: &Request) -> Option<Outcome> {
         self.requests += 1;
-        self.client.send(id, encode_request(self.requests, request).unwrap());
+        self.client.send(id, encode_request(self.requests, &Call::Kv(request.clone())).unwrap());
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -189,7 +189,7 @@ impl Nodes {
         let mut last = None;
         while Instant::now() < deadline {
             match self.ask(self.leader, request) {
-                Some(Outcome::Response(response)) => return response,
+                Some(Outcome::Answer(Answer::Kv(response))) => return response,
                 Some(Outcome::NotLeader { leader: Some(leader) }) if self.running.contains_key(&leader) => {
                     self.leader = leader;
                 }

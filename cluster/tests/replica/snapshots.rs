@@ -1,6 +1,6 @@
 //! Peers that lag more than the log reaches back.
 
-use cluster::api::Request;
+use cluster::api::{Answer, Request};
 use cluster::client::Outcome;
 use cluster::design::{Digest, Header, Reads, WireSize};
 use cluster::{Recovery, ReplicaEvent, SendOutcome, SnapshotOutcome};
@@ -132,7 +132,7 @@ fn a_damaged_stream_is_refused_and_the_old_state_is_still_served() {
             let outcome = reception(&nodes, 3, since);
             assert!(matches!(outcome, SnapshotOutcome::Refused { .. }), "{sender}: {outcome:?}");
         }
-        let Some(Outcome::Response(response)) = nodes.ask(3, &Request::get("old")) else {
+        let Some(Outcome::Answer(Answer::Kv(response))) = nodes.ask(3, &Request::get("old")) else {
             panic!("node 3 does not serve its old state");
         };
         assert!(response.revision < 40, "forty keys were written while node 3 was away");

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cluster::api::{Request, ResponseBody};
+use cluster::api::{Answer, Request, ResponseBody};
 use cluster::client::Outcome;
 use cluster::{ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
@@ -64,14 +64,14 @@ struct Tally {
 /// Increments the counter once, by reading it and comparing its revision.
 fn increment(nodes: &mut Nodes, target: &mut u64, tally: &mut Tally) {
     let (value, revision) = match nodes.ask(*target, &Request::get("counter")) {
-        Some(Outcome::Response(response)) => counter(&response.body).unwrap_or((0, 0)),
+        Some(Outcome::Answer(Answer::Kv(response))) => counter(&response.body).unwrap_or((0, 0)),
         other => return turn_to(target, other),
     };
     assert!(tally.acknowledged <= value, "read {value} after {tally:?}");
     assert!(value <= tally.acknowledged + tally.unknown, "read {value} after {tally:?}");
     let next = (value + 1).to_string();
     match nodes.ask(*target, &Request::compare_and_set("counter", revision, next)) {
-        Some(Outcome::Response(response)) => match response.body {
+        Some(Outcome::Answer(Answer::Kv(response))) => match response.body {
             ResponseBody::Txn { succeeded: true, .. } => tally.acknowledged += 1,
             // An increment whose outcome was unknown came in between.
             ResponseBody::Txn { succeeded: false, .. } => {}
