@@ -23,7 +23,7 @@ fn replica(node: u64) -> ReplicaContents {
     let mut store = Store::default();
     for operation in script::history(STORY).operations() {
         if operation.outcome.output().is_some() {
-            store.apply(&operation.input).unwrap();
+            store.call(&operation.input).unwrap().unwrap();
         }
     }
     let versions = store.versions().map(|version| StoredVersion {
@@ -31,7 +31,7 @@ fn replica(node: u64) -> ReplicaContents {
         mod_revision: version.revision.main,
         value: version.value.map(<[u8]>::to_vec),
     });
-    ReplicaContents { node, versions: versions.collect() }
+    ReplicaContents { node, compacted_revision: 0, versions: versions.collect() }
 }
 
 /// What the check says of a replica after a change, the message alone.
