@@ -21,7 +21,8 @@
 //! What is left to search is which unknown operation fills which gap; what later answers show of the gap's
 //! revision leaves few candidates, and without gaps there is nothing to search. Inside a group only the order of
 //! silent operations that were concurrent is open. The first order found is kept; where another one might have
-//! served later refusals better, or a lease's id was granted twice, a failure is left to the general search.
+//! served later refusals better, where a refusal that depends on keys might have come earlier with a silent
+//! operation before it, or where a lease's id was granted twice, a failure is left to the general search.
 
 mod fill;
 mod group;

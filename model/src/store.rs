@@ -166,6 +166,25 @@ impl Store {
         answer
     }
 
+    /// What reads saw at a past revision, before any compaction; leases, which no read sees, are left out. A
+    /// revision in the future is the present.
+    pub fn at(&self, revision: i64) -> Store {
+        let mut past = Store { revision: revision.clamp(EMPTY_REVISION, self.revision), ..Store::default() };
+        for (key, versions) in self.keys.iter() {
+            let until = versions.iter().take_while(|version| version.revision.main <= past.revision);
+            let until: VectorSync<Version> = until.cloned().collect();
+            if let Some(last) = until.last() {
+                let fingerprint = |version: &Version| version.fingerprint(key);
+                let all = until.iter().map(fingerprint).fold(0, u128::wrapping_add);
+                let current = if last.record.is_some() { fingerprint(last) } else { 0 };
+                past.versions_fingerprint = past.versions_fingerprint.wrapping_add(all);
+                past.keys_fingerprint = past.keys_fingerprint.wrapping_add(current);
+                past.keys.insert_mut(Arc::clone(key), until);
+            }
+        }
+        past
+    }
+
     /// Every version of every key, by key and then by revision, whatever was compacted.
     pub fn versions(&self) -> impl Iterator<Item = KeyVersion<'_>> {
         self.keys.iter().flat_map(|(key, versions)| {

@@ -205,6 +205,10 @@ impl<'a> Fill<'a> {
     }
 
     fn replay_write(&mut self, index: usize) -> Option<Failure> {
+        if let Some(conflict) = self.placement.conflicts.get(&index) {
+            let refused = RefusedOperation { operation: index, reason: conflict.clone() };
+            return Some(self.failure(Some(index), vec![refused]));
+        }
         let operation = &self.operations[index];
         self.steps += 1;
         // In place where possible: a copy would have to be unshared step by step.

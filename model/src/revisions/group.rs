@@ -8,7 +8,7 @@ use super::fill::{Failure, Fill};
 use super::placement::expected;
 use super::silent::{Needy, Position};
 use crate::history::Stamp;
-use crate::kv::Call;
+use crate::kv::{Call, Refusal, Request};
 use crate::linearizability::RefusedOperation;
 use crate::specs::etcd::{answers, carry_out};
 
@@ -35,6 +35,7 @@ impl Fill<'_> {
         self.place_unchanging(&mut left);
         let stuck = (self.position.clone(), left.clone(), self.order.len());
         if self.place(&mut left, due, &mut DeadEnds::new()) {
+            self.branched |= left.iter().any(|index| self.might_come_early(*index, due));
             self.position.refused = left;
             return None;
         }
@@ -71,6 +72,23 @@ impl Fill<'_> {
             self.order.truncate(before.2);
         }
         false
+    }
+
+    /// Whether a refused operation that is left for later could come now with the help of a silent operation, and
+    /// perhaps not later, since its refusal depends on keys as well.
+    fn might_come_early(&mut self, index: usize, due: &Due<'_>) -> bool {
+        let operation = &self.operations[index];
+        let on_keys_too = match (&operation.input, operation.outcome.output()) {
+            (Call::Kv(Request::Put(_)), Some(Err(Refusal::LeaseNotFound))) => false,
+            (Call::Kv(request), _) => !request.leases().is_empty(),
+            (_on_no_keys, _) => false,
+        };
+        let position = self.position.clone();
+        let placed = self.order.len();
+        let helped = on_keys_too && self.help(index, &[], due);
+        self.position = position;
+        self.order.truncate(placed);
+        helped
     }
 
     /// Places everything that changes nothing, fits, and waits for nothing that is left. To do so at once costs

@@ -11,6 +11,14 @@ pub struct CompactedBelow {
 }
 
 impl Store {
+    /// Every change of every key, in order, each with what the key held at the revision before, whatever was
+    /// compacted.
+    pub fn all_events(&self) -> Vec<Event> {
+        let uncompacted = Store { compacted: super::NEVER_COMPACTED, ..self.clone() };
+        let every_key = Some([0].as_slice());
+        uncompacted.events(b"", every_key, 0, self.revision, true).expect("nothing is compacted")
+    }
+
     /// The changes of a range of keys from a revision to another, both included, in the order of (main, sub)
     /// revisions. A deletion carries key and modification revision only. With `prev_kv` an event shows what the
     /// key held at the revision before, if that is not below the compacted one: as in etcd, an event at the

@@ -188,7 +188,12 @@ fn verdict(operations: Vec<StoreOperation>) -> Verdict {
 }
 
 fn is_legal(operations: Vec<StoreOperation>) -> bool {
-    matches!(verdict(operations), Verdict::Linearizable { .. })
+    let verdict = verdict(operations.clone());
+    let legal = matches!(verdict, Verdict::Linearizable { .. });
+    if !legal {
+        println!("{verdict:?}{}", equivalence::show(&generator::history(operations, &[])));
+    }
+    legal
 }
 
 proptest! {
