@@ -110,9 +110,9 @@ fn is_stored(effect: &Effect, stored: &[&StoredVersion]) -> bool {
             stored.iter().any(|version| version.key == *key && version.value.is_none())
         }
         Effect::Deletions { key, range_end, count } => {
-            let deleted = stored.iter().filter(|version| {
-                version.value.is_none() && covers(key, range_end.as_deref(), &version.key)
-            });
+            let deleted = stored
+                .iter()
+                .filter(|version| version.value.is_none() && covers(key, range_end.as_deref(), &version.key));
             deleted.count() as u64 >= *count
         }
     }
@@ -121,7 +121,9 @@ fn is_stored(effect: &Effect, stored: &[&StoredVersion]) -> bool {
 /// The newest version of each key at or below the compacted revision.
 fn kept(replica: &ReplicaContents) -> BTreeMap<&[u8], &StoredVersion> {
     let mut kept: BTreeMap<&[u8], &StoredVersion> = BTreeMap::new();
-    for version in replica.versions.iter().filter(|version| version.mod_revision <= replica.compacted_revision) {
+    for version in
+        replica.versions.iter().filter(|version| version.mod_revision <= replica.compacted_revision)
+    {
         let newest = kept.entry(&version.key).or_insert(version);
         if newest.mod_revision < version.mod_revision {
             *newest = version;

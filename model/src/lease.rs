@@ -77,10 +77,8 @@ fn too_early(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
     let last = life.renewals.iter().filter(told).max_by_key(|renewal| renewal.asked_at_ns)?;
     let due_at_ns = last.asked_at_ns.saturating_add(ttl_ns(life));
     (ended_at_ns.saturating_add(bounds.early_ns) < due_at_ns).then(|| {
-        let message = format!(
-            "lease {} was ended at {ended_at_ns} ns, but was promised until {due_at_ns} ns",
-            life.id
-        );
+        let message =
+            format!("lease {} was ended at {ended_at_ns} ns, but was promised until {due_at_ns} ns", life.id);
         let Renewal { asked_at_ns, done_at_ns, .. } = last;
         Violation::new(Check::Lease, message).with(format!(
             "a client asked at {asked_at_ns} ns and was told at {done_at_ns} ns that it lives for {} s",
@@ -99,10 +97,12 @@ fn too_late(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
     let last_at_ns = life.renewals.iter().map(|renewal| renewal.done_at_ns).max()?;
     let from_ns = last_at_ns.max(bounds.healed_at_ns);
     let due_at_ns = from_ns.saturating_add(ttl_ns(life)).saturating_add(bounds.grace_ns);
-    if due_at_ns > bounds.ended_at_ns || life.ended_at_ns.is_some_and(|ended_at_ns| ended_at_ns <= due_at_ns) {
+    if due_at_ns > bounds.ended_at_ns || life.ended_at_ns.is_some_and(|ended_at_ns| ended_at_ns <= due_at_ns)
+    {
         return None;
     }
-    let ended = life.ended_at_ns.map_or("never ended".to_owned(), |at_ns| format!("ended only at {at_ns} ns"));
+    let ended =
+        life.ended_at_ns.map_or("never ended".to_owned(), |at_ns| format!("ended only at {at_ns} ns"));
     let message = format!("lease {} {ended}; it was due by {due_at_ns} ns", life.id);
     Some(Violation::new(Check::Lease, message).with(format!(
         "last kept alive by {last_at_ns} ns, healed at {} ns, time to live {} s, grace {} ns",

@@ -20,9 +20,10 @@
 //!
 //! What is left to search is which unknown operation fills which gap; what later answers show of the gap's
 //! revision leaves few candidates, and without gaps there is nothing to search. Inside a group only the order of
-//! silent operations that were concurrent is open. The first order found is kept; where another one might have
-//! served later refusals better, where a refusal that depends on keys might have come earlier with a silent
-//! operation before it, or where a lease's id was granted twice, a failure is left to the general search.
+//! silent operations that were concurrent is open. The first order found is kept. A failure is left to the general
+//! search where another order might have served later refusals better, where a refusal that depends on keys might
+//! have come earlier with a silent operation before it, where a refusal after the last revision named might follow
+//! from a revision that no answer names, or where the id of a lease was granted twice.
 
 mod fill;
 mod group;

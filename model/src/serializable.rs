@@ -32,7 +32,11 @@ pub fn check(history: &StoreHistory, store: &Store) -> Vec<Violation> {
     operations.filter_map(|(index, operation)| check_operation(index, operation, store)).collect()
 }
 
-fn check_operation(index: usize, operation: &Operation<Call, CallResult>, store: &Store) -> Option<Violation> {
+fn check_operation(
+    index: usize,
+    operation: &Operation<Call, CallResult>,
+    store: &Store,
+) -> Option<Violation> {
     let request = operation.input.kv().filter(|request| request.is_serializable())?;
     let reason = match operation.outcome.output()? {
         Ok(CallAnswer::Kv(response)) => wrong_response(request, response, store)?,
@@ -63,5 +67,6 @@ fn wrong_refusal(request: &Request, refusal: Refusal, store: &Store) -> Option<S
         Refusal::Compacted => asked.iter().any(|revision| *revision < store.compacted_revision()),
         form => crate::store::admit(request) == Err(form),
     };
-    (!possible).then(|| format!("no state refuses it so; the compacted revision is {}", store.compacted_revision()))
+    (!possible)
+        .then(|| format!("no state refuses it so; the compacted revision is {}", store.compacted_revision()))
 }

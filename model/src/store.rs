@@ -141,9 +141,7 @@ impl Store {
             Call::LeaseRevoke { id } => self.lease_revoke(*id),
             Call::LeaseKeepAlive { id } => Ok(self.lease_keep_alive(*id)),
             Call::LeaseTimeToLive { id, keys } => Ok(self.lease_time_to_live(*id, *keys)),
-            Call::Leases => {
-                Ok(CallAnswer::Leases { revision: self.revision, ids: self.leases().collect() })
-            }
+            Call::Leases => Ok(CallAnswer::Leases { revision: self.revision, ids: self.leases().collect() }),
             Call::HashKv { revision } => self.hash_kv(*revision),
             Call::Status => Ok(CallAnswer::Status(Status { revision: self.revision, ..Status::default() })),
             Call::Defragment

@@ -102,9 +102,10 @@ impl WatchAttempt {
 
     /// The events received, in order, each with the place of its message.
     fn received(&self) -> impl Iterator<Item = (usize, &Event)> {
-        self.messages.iter().enumerate().flat_map(|(place, message)| {
-            events_of(message).iter().map(move |event| (place, event))
-        })
+        self.messages
+            .iter()
+            .enumerate()
+            .flat_map(|(place, message)| events_of(message).iter().map(move |event| (place, event)))
     }
 }
 

@@ -131,7 +131,11 @@ impl<'a> Fill<'a> {
                     }
                     if !self.next_choice() {
                         let doubtful = self.branched || self.placement.granted_twice;
-                        return if doubtful { Conclusion::Doubtful } else { Conclusion::Exact(self.violation()) };
+                        return if doubtful {
+                            Conclusion::Doubtful
+                        } else {
+                            Conclusion::Exact(self.violation())
+                        };
                     }
                 }
             }

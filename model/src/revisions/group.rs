@@ -40,6 +40,11 @@ impl Fill<'_> {
             return None;
         }
         let (position, left, placed) = stuck;
+        // At the end, an unknown operation may have made a revision that no answer names.
+        let refused =
+            |index: &usize| !self.placement.conflicts.contains_key(index) && !self.is_answered(*index);
+        self.branched |=
+            due.deadline.is_none() && left.iter().any(refused) && !self.placement.unknown.is_empty();
         self.position = position;
         self.order.truncate(placed);
         let failure = self.stuck(&left, due);
@@ -183,10 +188,14 @@ impl Fill<'_> {
 
     fn is_due(&self, index: usize, due: &Due<'_>) -> bool {
         let operation = &self.operations[index];
-        let refused = operation.outcome.output().is_some_and(Result::is_err);
-        !refused
+        self.is_answered(index)
             || self.placement.conflicts.contains_key(&index)
             || operation.outcome.returned().is_some_and(|returned| returned < due.before)
+    }
+
+    /// Whether an operation was not refused.
+    fn is_answered(&self, index: usize) -> bool {
+        self.operations[index].outcome.output().is_some_and(Result::is_ok)
     }
 
     fn group_configuration(&self, left: &[usize]) -> u128 {

@@ -94,7 +94,8 @@ impl<'a> Observations<'a> {
             return Some(format!("#{by} shows that {key} was as revision {lasted} left it until {as_of}"));
         }
         let other = matches!((seen.value, value), (Some(seen), Some(value)) if seen != value);
-        (seen.mod_revision == revision && other).then(|| format!("#{by} shows another value of {key} at revision {revision}"))
+        (seen.mod_revision == revision && other)
+            .then(|| format!("#{by} shows another value of {key} at revision {revision}"))
     }
 
     /// The first observation of a key as of a revision or later.
@@ -127,7 +128,10 @@ impl<'a> Observations<'a> {
                 None if *prev_kv && !view.in_transaction => self.saw_nothing(view.by, view.revision - 1, key),
                 None => {}
             },
-            (Request::DeleteRange(DeleteRangeRequest { .. }), ResponseBody::DeleteRange { deleted: _, prev }) => {
+            (
+                Request::DeleteRange(DeleteRangeRequest { .. }),
+                ResponseBody::DeleteRange { deleted: _, prev },
+            ) => {
                 for prev in prev {
                     self.saw_current(view, prev, Some(&prev.value));
                 }

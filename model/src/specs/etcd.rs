@@ -94,7 +94,9 @@ impl SequentialSpec for Etcd {
         let legal = match (carry_out(&mut next, input, output), output) {
             (None, _) => true,
             (Some(found), Some(output)) => *output == found,
-            (Some(_), None) => next.revision() == state.revision() || !self.claimed.contains(&next.revision()),
+            (Some(_), None) => {
+                next.revision() == state.revision() || !self.claimed.contains(&next.revision())
+            }
         };
         legal.then_some(next)
     }

@@ -42,7 +42,8 @@ impl Store {
 
     /// The refusals are in the order of `lease/lessor.go` `Grant`. An id of zero gives the lowest free one.
     pub(super) fn lease_grant(&mut self, id: i64, ttl_s: i64) -> CallResult {
-        let id = if id == 0 { (CHOSEN_ID..).find(|id| !self.has_lease(*id)).unwrap_or(CHOSEN_ID) } else { id };
+        let id =
+            if id == 0 { (CHOSEN_ID..).find(|id| !self.has_lease(*id)).unwrap_or(CHOSEN_ID) } else { id };
         if ttl_s > LEASE_TTL_MAX_S {
             return Err(Refusal::LeaseTtlTooLarge);
         }

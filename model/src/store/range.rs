@@ -101,7 +101,8 @@ pub(super) fn range_response(store: &Store, request: &RangeRequest) -> Response 
 }
 
 fn is_wanted(request: &RangeRequest, kv: &KeyValue) -> bool {
-    let within = |revision: i64, min: i64, max: i64| (min == 0 || revision >= min) && (max == 0 || revision <= max);
+    let within =
+        |revision: i64, min: i64, max: i64| (min == 0 || revision >= min) && (max == 0 || revision <= max);
     within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
         && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
 }

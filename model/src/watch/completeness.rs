@@ -51,7 +51,8 @@ fn check_reliable(
 pub fn resumable(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        let mut fail = |message: String| violations.push(violation(Check::WatchResumable, watch, place, message));
+        let mut fail =
+            |message: String| violations.push(violation(Check::WatchResumable, watch, place, message));
         let Some(start) = attempt.start() else { continue };
         if let Some((_, first)) = attempt.received().next() {
             match truth.asked_for(&attempt.request, start).next() {
@@ -86,10 +87,13 @@ fn wrong_end(
     let next = covered.map_or(start, |covered| start.max(covered + 1));
     if compact_revision > truth.compacted_revision {
         let highest = truth.compacted_revision;
-        return Some(format!("it ended as compacted at {compact_revision}, but only {highest} was compacted"));
+        return Some(format!(
+            "it ended as compacted at {compact_revision}, but only {highest} was compacted"
+        ));
     }
-    (next >= compact_revision)
-        .then(|| format!("it ended as compacted at {compact_revision}, but had only to bring {next} and above"))
+    (next >= compact_revision).then(|| {
+        format!("it ended as compacted at {compact_revision}, but had only to bring {next} and above")
+    })
 }
 
 /// The revision up to which a message shows that everything was sent.
@@ -97,7 +101,9 @@ fn covered(message: &WatchMessage) -> Option<i64> {
     match &message.kind {
         WatchKind::Progress => Some(message.revision),
         WatchKind::Events { events, fragment: false } => events.last().map(|event| event.kv.mod_revision),
-        WatchKind::Events { events: _, fragment: true } | WatchKind::Created | WatchKind::Canceled { .. } => None,
+        WatchKind::Events { events: _, fragment: true } | WatchKind::Created | WatchKind::Canceled { .. } => {
+            None
+        }
     }
 }
 

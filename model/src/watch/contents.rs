@@ -29,7 +29,8 @@ pub fn filtered(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
 pub fn created(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        let mut fail = |message: String| violations.push(violation(Check::WatchCreated, watch, place, message));
+        let mut fail =
+            |message: String| violations.push(violation(Check::WatchCreated, watch, place, message));
         let mut over = false;
         for (at, message) in attempt.messages.iter().enumerate() {
             if message.watch_id != attempt.request.watch_id {

@@ -66,7 +66,12 @@ pub fn atomic(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     attempts.flat_map(|(place, attempt)| check_atomic(truth, watch, place, attempt)).collect()
 }
 
-fn check_atomic(truth: &TrueEvents, watch: &WatchRecord, place: usize, attempt: &WatchAttempt) -> Vec<Violation> {
+fn check_atomic(
+    truth: &TrueEvents,
+    watch: &WatchRecord,
+    place: usize,
+    attempt: &WatchAttempt,
+) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut fail = |message: String| violations.push(violation(Check::WatchAtomic, watch, place, message));
     let mut run: Vec<&Event> = Vec::new();
@@ -74,7 +79,10 @@ fn check_atomic(truth: &TrueEvents, watch: &WatchRecord, place: usize, attempt: 
     for message in &attempt.messages {
         let WatchKind::Events { events: _, fragment } = &message.kind else {
             if open && matches!(message.kind, WatchKind::Progress) {
-                fail(format!("a progress notification of revision {} came between fragments", message.revision));
+                fail(format!(
+                    "a progress notification of revision {} came between fragments",
+                    message.revision
+                ));
             }
             continue;
         };
@@ -82,7 +90,8 @@ fn check_atomic(truth: &TrueEvents, watch: &WatchRecord, place: usize, attempt: 
             fail("a fragment came that was not asked for".to_owned());
         }
         let events = events_of(message);
-        if !open && let (Some(last), Some(first)) = (run.last(), events.first())
+        if !open
+            && let (Some(last), Some(first)) = (run.last(), events.first())
             && last.kv.mod_revision == first.kv.mod_revision
         {
             fail(format!("revision {} was split over two messages", first.kv.mod_revision));

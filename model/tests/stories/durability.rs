@@ -90,3 +90,47 @@ fn a_lost_write_is_shown_with_what_stands_in_its_place() {
          operation #1 was told that revision 3 puts a=2; the replica holds there: b deleted"
     );
 }
+
+/// What a replica keeps that was compacted up to a revision.
+fn compacted_replica(compacted_revision: i64) -> ReplicaContents {
+    let mut contents = replica(2);
+    contents.compacted_revision = compacted_revision;
+    let versions = contents.versions.clone();
+    contents.versions.retain(|version| {
+        let newer = |other: &StoredVersion| {
+            other.key == version.key
+                && version.mod_revision < other.mod_revision
+                && other.mod_revision <= compacted_revision
+        };
+        let below = version.mod_revision <= compacted_revision;
+        !(below && (versions.iter().any(newer) || version.value.is_none()))
+    });
+    contents
+}
+
+#[test]
+fn what_a_compaction_takes_away_is_not_lost() {
+    for compacted in 0..=6 {
+        let replica = compacted_replica(compacted);
+        assert_eq!(durability::check(&writes(), &[replica]), [], "compacted up to {compacted}");
+    }
+}
+
+#[test]
+fn what_a_compaction_must_leave_is_missed() {
+    for compacted in 2..=5 {
+        let whole = compacted_replica(compacted);
+        let above = whole.versions.iter().filter(|version| version.mod_revision > compacted).cloned();
+        for lost in above {
+            let mut changed = whole.clone();
+            changed.versions.retain(|version| *version != lost);
+            assert_eq!(durability::check(&writes(), &[changed]).len(), 1, "{lost:?} of {compacted}");
+        }
+        let mut stale = whole.clone();
+        let kept = stale.versions.iter_mut().find(|version| version.mod_revision <= compacted).unwrap();
+        if kept.mod_revision == 3 {
+            (kept.mod_revision, kept.value) = (2, Some(b"1".to_vec()));
+            assert_eq!(durability::check(&writes(), &[stale]).len(), 1, "stale at {compacted}");
+        }
+    }
+}

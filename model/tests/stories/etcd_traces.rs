@@ -144,7 +144,11 @@ fn object(fields: &[(&str, Value)]) -> Value {
         Value::Array(value) => !value.is_empty(),
         Value::Object(_) => true,
     };
-    fields.iter().filter(|(_, value)| is_set(value)).map(|(name, value)| (name.to_string(), value.clone())).collect()
+    fields
+        .iter()
+        .filter(|(_, value)| is_set(value))
+        .map(|(name, value)| (name.to_string(), value.clone()))
+        .collect()
 }
 
 fn string(bytes: &[u8]) -> Value {

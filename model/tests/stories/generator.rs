@@ -3,8 +3,8 @@
 
 use model::history::{History, Operation, Outcome, Stamp};
 use model::kv::{
-    Call, CallAnswer, CallResult, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest,
-    Request, Response, ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
+    Call, CallAnswer, CallResult, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest,
+    RangeRequest, Request, Response, ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
 };
 use model::specs::etcd::{StoreHistory, StoreOperation};
 use model::store::Store;
@@ -36,8 +36,7 @@ pub(crate) fn drafts(count: std::ops::Range<usize>, horizon: u64) -> impl Strate
     ];
     let moments =
         (0..horizon, 0..40_u64, 0..40_u64).prop_map(|(start, a, b)| [start, start + a, start + a + b]);
-    let draft =
-        (moments, call(), fate).prop_map(|(moments, call, fate)| Draft { moments, call, fate });
+    let draft = (moments, call(), fate).prop_map(|(moments, call, fate)| Draft { moments, call, fate });
     prop::collection::vec(draft, count)
 }
 
@@ -278,8 +277,12 @@ fn compare() -> impl Strategy<Value = Compare> {
         Just(CompareResult::Less),
         Just(CompareResult::NotEqual),
     ];
-    (key(), range_end(), target, result)
-        .prop_map(|(key, range_end, target, result)| Compare { key, range_end, target, result })
+    (key(), range_end(), target, result).prop_map(|(key, range_end, target, result)| Compare {
+        key,
+        range_end,
+        target,
+        result,
+    })
 }
 
 fn request() -> impl Strategy<Value = Request> {

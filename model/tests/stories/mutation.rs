@@ -120,7 +120,9 @@ fn an_altered_revision_is_seen() {
     for index in 0..10 {
         for by in [-1, 1, 2] {
             let altered = change(index, |operation| {
-                if let Outcome::Answered { at: _, output: Ok(CallAnswer::Kv(response)) } = &mut operation.outcome {
+                if let Outcome::Answered { at: _, output: Ok(CallAnswer::Kv(response)) } =
+                    &mut operation.outcome
+                {
                     response.revision += by;
                 }
             });
