@@ -76,7 +76,8 @@ fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Opt
     let kept = kept(replica);
     let is_lost = |write: &&AcknowledgedWrite| {
         let compacted = write.revision <= replica.compacted_revision;
-        !is_stored(&write.effect, stored(write.revision)) && !(compacted && is_superseded(write, &kept))
+        let may_be_gone = compacted && is_superseded(write, &kept);
+        !may_be_gone && !is_stored(&write.effect, stored(write.revision))
     };
     let lost: Vec<&AcknowledgedWrite> = writes.iter().filter(is_lost).collect();
     let first = lost.first()?;

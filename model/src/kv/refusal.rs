@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Refusal {
     /// A key is empty.
     EmptyKey,
-    /// A branch or the compares of a transaction hold more than [`super::TXN_OPERATIONS_MAX`] operations.
+    /// A branch or the compares of a transaction hold more than [`crate::kv::TXN_OPERATIONS_MAX`] operations.
     TooManyOperations,
     /// A transaction writes the same key twice.
     DuplicateKey,
@@ -29,7 +29,7 @@ pub enum Refusal {
     LeaseProvided,
     /// The cluster is out of space until the alarm is disarmed.
     NoSpace,
-    /// A lease was to live longer than [`super::super::store::LEASE_TTL_MAX_S`].
+    /// A lease was to live longer than [`crate::store::LEASE_TTL_MAX_S`].
     LeaseTtlTooLarge,
 }
 

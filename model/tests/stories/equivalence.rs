@@ -51,7 +51,7 @@ fn says_legal(verdict: &Verdict) -> Option<bool> {
     }
 }
 
-pub(crate) fn show(history: &StoreHistory) -> String {
+fn show(history: &StoreHistory) -> String {
     history.operations().iter().fold(String::new(), |text, operation| {
         let returned = operation.outcome.returned().map(|at| at.time_ns);
         let answer = operation.outcome.output().map(model::notation::result);

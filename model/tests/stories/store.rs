@@ -227,7 +227,7 @@ fn keys_go_with_their_lease_in_one_revision() {
          put c=2                    -> @5
          time-to-live 7 keys        -> @5 ttl 10 of 10 a b
          put a=2 keep-lease prev    -> @6 a=1/3/3/1/7
-         put b keep-value lease 8   -> refused no-lease
+         put b lease 8 keep-value   -> refused no-lease
          revoke 7                   -> @7
          revoke 7                   -> refused no-lease
          get a..                    -> @7 c=2/4/5/2
@@ -256,8 +256,8 @@ fn puts_that_keep_something_need_a_key_and_nothing_else() {
          put a=1                    -> @2
          put a keep-value prev      -> @3 a=1/2/2/1
          get a                      -> @3 a=1/2/3/2
-         txn then put b keep-value lease 7 -> refused no-key
-         put b keep-value lease 7   -> refused no-lease
+         txn then put b lease 7 keep-value -> refused no-key
+         put b lease 7 keep-value   -> refused no-lease
          txn then put a keep-value; delete 0.. -> @4 then [@4; @4 deleted 1]
          put a=1                    -> @5
          txn then delete 0..; put a keep-value -> refused no-key
