@@ -1,10 +1,15 @@
 //! Durability: what a client was told is written is found, in the end, in every replica.
+//!
+//! At or below the compacted revision a replica keeps of each key only its newest version, and none where the
+//! key was deleted. A write there is lost if what is kept of its key is older than the write. (A key of which
+//! nothing is kept may have been deleted since; that it was not is for the reads to show.)
 
 use std::collections::BTreeMap;
 
 use crate::effect::{Effect, effects};
 use crate::notation::bytes;
 use crate::specs::etcd::StoreHistory;
+use crate::store::covers;
 use crate::verdict::{Check, Violation};
 
 /// A write that a client was told had taken effect.
@@ -34,6 +39,8 @@ pub struct StoredVersion {
 pub struct ReplicaContents {
     /// The replica.
     pub node: u64,
+    /// The revision up to which it was compacted, or may have been: zero or less where never.
+    pub compacted_revision: i64,
     /// Its versions, in any order.
     pub versions: Vec<StoredVersion>,
 }
@@ -42,8 +49,9 @@ pub struct ReplicaContents {
 pub fn acknowledged_writes(history: &StoreHistory) -> Vec<AcknowledgedWrite> {
     let mut writes = Vec::new();
     for (index, operation) in history.operations().iter().enumerate() {
-        if let Some(Ok(response)) = operation.outcome.output() {
-            let effects = effects(&operation.input, response).into_iter();
+        let response = operation.outcome.output().and_then(|result| result.as_ref().ok()?.kv());
+        if let (Some(request), Some(response)) = (operation.input.kv(), response) {
+            let effects = effects(request, response).into_iter();
             let revision = response.revision;
             writes.extend(effects.map(|effect| AcknowledgedWrite { operation: index, revision, effect }));
         }
@@ -65,8 +73,13 @@ fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Opt
         by_revision.entry(version.mod_revision).or_default().push(version);
     }
     let stored = |revision: i64| by_revision.get(&revision).map_or(&[][..], Vec::as_slice);
-    let lost: Vec<&AcknowledgedWrite> =
-        writes.iter().filter(|write| !is_stored(&write.effect, stored(write.revision))).collect();
+    let kept = kept(replica);
+    let is_lost = |write: &&AcknowledgedWrite| {
+        let compacted = write.revision <= replica.compacted_revision;
+        let may_be_gone = compacted && is_superseded(write, &kept);
+        !may_be_gone && !is_stored(&write.effect, stored(write.revision))
+    };
+    let lost: Vec<&AcknowledgedWrite> = writes.iter().filter(is_lost).collect();
     let first = lost.first()?;
     let message = format!(
         "node {} lost {} of {} acknowledged writes, the first at revision {}",
@@ -91,31 +104,53 @@ fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Opt
 fn is_stored(effect: &Effect, stored: &[&StoredVersion]) -> bool {
     match effect {
         Effect::Put { key, value } => {
-            stored.iter().any(|version| version.key == *key && version.value.as_ref() == Some(value))
+            let is_it = |found: &Vec<u8>| value.as_ref().is_none_or(|value| value == found);
+            stored.iter().any(|version| version.key == *key && version.value.as_ref().is_some_and(is_it))
         }
         Effect::Deletion { key } => {
             stored.iter().any(|version| version.key == *key && version.value.is_none())
         }
         Effect::Deletions { key, range_end, count } => {
-            let deleted = stored.iter().filter(|version| {
-                version.value.is_none() && in_range(&version.key, key, range_end.as_deref())
-            });
+            let deleted = stored
+                .iter()
+                .filter(|version| version.value.is_none() && covers(key, range_end.as_deref(), &version.key));
             deleted.count() as u64 >= *count
         }
     }
 }
 
-fn in_range(key: &[u8], start: &[u8], range_end: Option<&[u8]>) -> bool {
-    match range_end {
-        None | Some([]) => key == start,
-        Some([0]) => start <= key,
-        Some(end) => start <= key && key < end,
+/// The newest version of each key at or below the compacted revision.
+fn kept(replica: &ReplicaContents) -> BTreeMap<&[u8], &StoredVersion> {
+    let mut kept: BTreeMap<&[u8], &StoredVersion> = BTreeMap::new();
+    for version in
+        replica.versions.iter().filter(|version| version.mod_revision <= replica.compacted_revision)
+    {
+        let newest = kept.entry(&version.key).or_insert(version);
+        if newest.mod_revision < version.mod_revision {
+            *newest = version;
+        }
+    }
+    kept
+}
+
+/// Whether a write at or below the compacted revision may be gone because something newer took its place.
+fn is_superseded(write: &AcknowledgedWrite, kept: &BTreeMap<&[u8], &StoredVersion>) -> bool {
+    let newer = |key: &[u8]| kept.get(key).is_none_or(|version| version.mod_revision > write.revision);
+    match &write.effect {
+        Effect::Put { key, value: _ } | Effect::Deletion { key } => newer(key),
+        Effect::Deletions { key, range_end, count: _ } => kept
+            .iter()
+            .filter(|(candidate, version)| {
+                version.value.is_some() && covers(key, range_end.as_deref(), candidate)
+            })
+            .all(|(candidate, _)| newer(candidate)),
     }
 }
 
 fn promise(effect: &Effect) -> String {
     match effect {
-        Effect::Put { key, value } => format!("puts {}={}", bytes(key), bytes(value)),
+        Effect::Put { key, value: Some(value) } => format!("puts {}={}", bytes(key), bytes(value)),
+        Effect::Put { key, value: None } => format!("puts {}", bytes(key)),
         Effect::Deletion { key } => format!("deletes {}", bytes(key)),
         Effect::Deletions { key, range_end: None, count: _ } => format!("deletes {}", bytes(key)),
         Effect::Deletions { key, range_end: Some(end), count } => {

@@ -1,6 +1,6 @@
 //! What a response says was written.
 
-use crate::kv::{Request, Response, ResponseBody};
+use crate::kv::{DeleteRangeRequest, Request, Response, ResponseBody, TxnRequest};
 
 /// A write that an answer acknowledges, as far as it can be told from request and response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +9,8 @@ pub enum Effect {
     Put {
         /// The key.
         key: Vec<u8>,
-        /// Its value.
-        value: Vec<u8>,
+        /// Its value; `None` where the put kept the one before.
+        value: Option<Vec<u8>>,
     },
     /// A tombstone of `key`.
     Deletion {
@@ -21,7 +21,7 @@ pub enum Effect {
     Deletions {
         /// The first key.
         key: Vec<u8>,
-        /// The end, as in [`Request::DeleteRange`].
+        /// The end, as in [`DeleteRangeRequest::range_end`].
         range_end: Option<Vec<u8>>,
         /// How many keys were deleted.
         count: u64,
@@ -37,10 +37,14 @@ pub fn effects(request: &Request, response: &Response) -> Vec<Effect> {
 
 fn collect(request: &Request, response: &Response, effects: &mut Vec<Effect>) {
     match (request, &response.body) {
-        (Request::Put { key, value, prev_kv: _ }, ResponseBody::Put { prev: _ }) => {
-            effects.push(Effect::Put { key: key.clone(), value: value.clone() });
+        (Request::Put(put), ResponseBody::Put { prev: _ }) => {
+            let value = (!put.ignore_value).then(|| put.value.clone());
+            effects.push(Effect::Put { key: put.key.clone(), value });
         }
-        (Request::DeleteRange { key, range_end, prev_kv }, ResponseBody::DeleteRange { deleted, prev }) => {
+        (
+            Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv }),
+            ResponseBody::DeleteRange { deleted, prev },
+        ) => {
             if *prev_kv {
                 effects.extend(prev.iter().map(|prev| Effect::Deletion { key: prev.key.clone() }));
             } else if *deleted > 0 {
@@ -51,7 +55,10 @@ fn collect(request: &Request, response: &Response, effects: &mut Vec<Effect>) {
                 });
             }
         }
-        (Request::Txn { compares: _, success, failure }, ResponseBody::Txn { succeeded, responses }) => {
+        (
+            Request::Txn(TxnRequest { compares: _, success, failure }),
+            ResponseBody::Txn { succeeded, responses },
+        ) => {
             let taken = if *succeeded { success } else { failure };
             for (request, response) in taken.iter().zip(responses) {
                 collect(request, response, effects);
@@ -59,7 +66,7 @@ fn collect(request: &Request, response: &Response, effects: &mut Vec<Effect>) {
         }
         // A range writes nothing; an answer of another kind than its request is for the linearizability check.
         (
-            Request::Range { .. } | Request::Put { .. } | Request::DeleteRange { .. } | Request::Txn { .. },
+            Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_),
             ResponseBody::Range { .. }
             | ResponseBody::Put { .. }
             | ResponseBody::DeleteRange { .. }

@@ -2,9 +2,16 @@
 //!
 //! Keys are bytes. Revisions count from 1, the empty store; the first write makes revision 2.
 
-use std::fmt;
+mod call;
+mod refusal;
 
 use serde::{Deserialize, Serialize};
+
+pub use call::{
+    Call, CallAnswer, CallResult, Event, EventKind, Member, MemberCall, Status, WatchCall, WatchKind,
+    WatchMessage, WatchRequest,
+};
+pub use refusal::Refusal;
 
 /// The most operations that one branch of a transaction may hold (etcd's default, `--max-txn-ops`).
 pub const TXN_OPERATIONS_MAX: usize = 128;
@@ -52,6 +59,15 @@ pub struct RangeRequest {
     pub min_create_revision: i64,
     /// Leave out keys created after this revision; zero: none.
     pub max_create_revision: i64,
+}
+
+impl RangeRequest {
+    /// Whether keys may be left out for their revisions.
+    pub fn is_filtered(&self) -> bool {
+        [self.min_mod_revision, self.max_mod_revision, self.min_create_revision, self.max_create_revision]
+            .iter()
+            .any(|bound| *bound != 0)
+    }
 }
 
 /// The order of keys in an answer.
@@ -158,6 +174,30 @@ impl Request {
         })
     }
 
+    /// Whether the request may be answered from any replica as of what it has applied: a serializable read, or
+    /// a transaction of nothing but such reads.
+    pub fn is_serializable(&self) -> bool {
+        match self {
+            Request::Range(range) => range.serializable,
+            Request::Put(_) | Request::DeleteRange(_) => false,
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
+                let mut requests = success.iter().chain(failure).peekable();
+                requests.peek().is_some() && requests.all(Request::is_serializable)
+            }
+        }
+    }
+
+    /// The leases that a put of the request may attach a key to.
+    pub fn leases(&self) -> Vec<i64> {
+        match self {
+            Request::Put(put) if put.lease != 0 => vec![put.lease],
+            Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) => Vec::new(),
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
+                success.iter().chain(failure).flat_map(Request::leases).collect()
+            }
+        }
+    }
+
     /// Whether the request can change nothing, whatever its compares say.
     pub fn is_read_only(&self) -> bool {
         match self {
@@ -247,9 +287,9 @@ pub struct Response {
 pub enum ResponseBody {
     /// To [`Request::Range`].
     Range {
-        /// The keys in ascending order, at most `limit` of them.
+        /// The keys in the order asked for, at most `limit` of them.
         kvs: Vec<KeyValue>,
-        /// How many keys the range holds, whatever the limit.
+        /// How many keys the range holds, whatever the limit and the filters.
         count: u64,
         /// Whether the limit cut keys off.
         more: bool,
@@ -288,35 +328,6 @@ impl ResponseBody {
         }
     }
 }
-
-/// Why a request was refused, with etcd's text as its `Display`. A refused request changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// A key is empty.
-    EmptyKey,
-    /// A branch or the compares of a transaction hold more than [`TXN_OPERATIONS_MAX`] operations.
-    TooManyOperations,
-    /// A transaction writes the same key twice.
-    DuplicateKey,
-    /// A read at a revision that does not exist yet.
-    FutureRevision,
-    /// A read at a revision that was compacted away.
-    Compacted,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Refusal::EmptyKey => "etcdserver: key is not provided",
-            Refusal::TooManyOperations => "etcdserver: too many operations in txn request",
-            Refusal::DuplicateKey => "etcdserver: duplicate key given in txn request",
-            Refusal::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
-            Refusal::Compacted => "etcdserver: mvcc: required revision has been compacted",
-        })
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// What a client was told: a response, or a refusal that changed nothing.
 pub type Answer = Result<Response, Refusal>;

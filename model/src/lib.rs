@@ -5,12 +5,14 @@
 //! What is not: no input or output, no engine, no simulator, no clock, no randomness. The model knows none of
 //! the code that it judges, so that an error there is not repeated here.
 
+pub mod compaction;
 pub mod durability;
 pub mod effect;
 pub mod equality;
 pub mod history;
 pub mod jepsen;
 pub mod kv;
+pub mod lease;
 pub mod linearizability;
 pub mod liveness;
 pub mod notation;
@@ -18,6 +20,8 @@ pub mod raft;
 pub mod recovery;
 pub mod revisions;
 pub mod routing;
+pub mod serializable;
 pub mod specs;
 pub mod store;
 pub mod verdict;
+pub mod watch;

@@ -1,16 +1,22 @@
 //! The short notation in which evidence shows requests and answers.
 //!
 //! ```text
-//! get a          get a..m limit 2 at 7 count      put a=1 prev      delete a..m
-//! txn if mod(a)=0 & value(b)<x then put a=1; get b else get a
-//! @5             @5 a=1/2/5/3 count 1 more         @5 deleted 2      @5 then [@5; @5 a=1/5/5/1]
+//! get a          get a..m limit 2 at 7 count      put a=1 lease 7 prev      put a keep-value      delete a..m
+//! get a.. sort mod descend min-mod 3              serializable get a
+//! txn if mod(a)=0 & value(b)<x & lease(c..d)=7 then put a=1; get b else get a
+//! compact 5      grant 7 ttl 10                   revoke 7          keep-alive 7      time-to-live 7 keys
+//! @5             @5 a=1/2/5/3 count 1 more        @5 deleted 2      @5 then [@5; @5 a=1/5/5/1/7]
 //! ```
 //! An answer starts with the revision of its header; a key shows as
-//! `key=value/create revision/mod revision/version`. `a..` means every key from `a` on.
+//! `key=value/create revision/mod revision/version`, and `/lease` if it has one. `a..` means every key from `a`
+//! on.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use crate::kv::{Answer, Compare, CompareResult, KeyValue, Request, Response, ResponseBody, Target};
+use crate::kv::{
+    Answer, Call, CallAnswer, CallResult, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest,
+    RangeRequest, Request, Response, ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
+};
 
 /// An answer in the short notation.
 pub fn answer(answer: &Answer) -> String {
@@ -32,29 +38,142 @@ pub fn bytes(bytes: &[u8]) -> String {
     format!("{}…({} bytes)", bytes[..BYTES_SHOWN / 2].escape_ascii(), bytes.len())
 }
 
+/// The result of a call in the short notation.
+pub fn result(result: &CallResult) -> String {
+    match result {
+        Ok(answer) => answer.to_string(),
+        Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
 impl Display for Request {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Request::Range { key, range_end, limit, revision, count_only, keys_only } => {
-                write!(formatter, "get {}", keys(key, range_end))?;
-                if *limit > 0 {
-                    write!(formatter, " limit {limit}")?;
-                }
-                if *revision != 0 {
-                    write!(formatter, " at {revision}")?;
-                }
-                formatter.write_str(if *count_only { " count" } else { "" })?;
-                formatter.write_str(if *keys_only { " keys" } else { "" })
-            }
-            Request::Put { key, value, prev_kv } => {
-                write!(formatter, "put {}={}", bytes(key), bytes(value))?;
-                formatter.write_str(if *prev_kv { " prev" } else { "" })
-            }
-            Request::DeleteRange { key, range_end, prev_kv } => {
+            Request::Range(range) => self::range(formatter, range),
+            Request::Put(put) => self::put(formatter, put),
+            Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv }) => {
                 write!(formatter, "delete {}", keys(key, range_end))?;
-                formatter.write_str(if *prev_kv { " prev" } else { "" })
+                flags(formatter, &[(" prev", *prev_kv)])
             }
-            Request::Txn { compares, success, failure } => txn(formatter, compares, success, failure),
+            Request::Txn(TxnRequest { compares, success, failure }) => {
+                txn(formatter, compares, success, failure)
+            }
+        }
+    }
+}
+
+fn range(formatter: &mut Formatter<'_>, range: &RangeRequest) -> fmt::Result {
+    let RangeRequest { key, range_end, limit, revision, sort_order, sort_target, serializable, .. } = range;
+    flags(formatter, &[("serializable ", *serializable)])?;
+    write!(formatter, "get {}", keys(key, range_end))?;
+    if *limit > 0 {
+        write!(formatter, " limit {limit}")?;
+    }
+    numbers(formatter, &[("at", *revision)])?;
+    if (*sort_order, *sort_target) != (SortOrder::None, SortTarget::Key) {
+        write!(formatter, " sort {}{}", target_name(*sort_target), order_name(*sort_order))?;
+    }
+    numbers(
+        formatter,
+        &[
+            ("min-mod", range.min_mod_revision),
+            ("max-mod", range.max_mod_revision),
+            ("min-create", range.min_create_revision),
+            ("max-create", range.max_create_revision),
+        ],
+    )?;
+    flags(formatter, &[(" count", range.count_only), (" keys", range.keys_only)])
+}
+
+fn target_name(target: SortTarget) -> &'static str {
+    match target {
+        SortTarget::Key => "key",
+        SortTarget::Version => "version",
+        SortTarget::Create => "create",
+        SortTarget::Mod => "mod",
+        SortTarget::Value => "value",
+    }
+}
+
+fn order_name(order: SortOrder) -> &'static str {
+    match order {
+        SortOrder::None => "",
+        SortOrder::Ascend => " ascend",
+        SortOrder::Descend => " descend",
+    }
+}
+
+fn put(formatter: &mut Formatter<'_>, put: &PutRequest) -> fmt::Result {
+    let PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease } = put;
+    write!(formatter, "put {}", bytes(key))?;
+    if !ignore_value || !value.is_empty() {
+        write!(formatter, "={}", bytes(value))?;
+    }
+    numbers(formatter, &[("lease", *lease)])?;
+    flags(formatter, &[(" keep-value", *ignore_value), (" keep-lease", *ignore_lease), (" prev", *prev_kv)])
+}
+
+fn flags(formatter: &mut Formatter<'_>, flags: &[(&str, bool)]) -> fmt::Result {
+    flags.iter().filter(|(_, set)| *set).try_for_each(|(name, _)| formatter.write_str(name))
+}
+
+/// Those that are not zero, each after its name.
+fn numbers(formatter: &mut Formatter<'_>, numbers: &[(&str, i64)]) -> fmt::Result {
+    let set = numbers.iter().filter(|(_, number)| *number != 0);
+    set.into_iter().try_for_each(|(name, number)| write!(formatter, " {name} {number}"))
+}
+
+impl Display for Call {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Kv(request) => write!(formatter, "{request}"),
+            Call::Compact { revision, physical } => {
+                write!(formatter, "compact {revision}")?;
+                flags(formatter, &[(" physical", *physical)])
+            }
+            Call::LeaseGrant { id, ttl_s } => write!(formatter, "grant {id} ttl {ttl_s}"),
+            Call::LeaseRevoke { id } => write!(formatter, "revoke {id}"),
+            Call::LeaseKeepAlive { id } => write!(formatter, "keep-alive {id}"),
+            Call::LeaseTimeToLive { id, keys } => {
+                write!(formatter, "time-to-live {id}")?;
+                flags(formatter, &[(" keys", *keys)])
+            }
+            Call::Leases => formatter.write_str("leases"),
+            Call::HashKv { revision } => write!(formatter, "hash {revision}"),
+            Call::Status => formatter.write_str("status"),
+            Call::Defragment => formatter.write_str("defragment"),
+            Call::AlarmDisarm => formatter.write_str("disarm"),
+            Call::Member(call) => write!(formatter, "member {call:?}"),
+            Call::MoveLeader { to } => write!(formatter, "move-leader {to}"),
+            Call::Watch(call) => write!(formatter, "watch {call:?}"),
+        }
+    }
+}
+
+impl Display for CallAnswer {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            CallAnswer::Kv(response) => write!(formatter, "{response}"),
+            CallAnswer::Compact { revision } | CallAnswer::LeaseRevoke { revision } => {
+                write!(formatter, "@{revision}")
+            }
+            CallAnswer::LeaseGrant { revision, id, ttl_s }
+            | CallAnswer::LeaseKeepAlive { revision, id, ttl_s } => {
+                write!(formatter, "@{revision} lease {id} ttl {ttl_s}")
+            }
+            CallAnswer::LeaseTimeToLive { revision, id, ttl_s, granted_ttl_s, keys } => {
+                write!(formatter, "@{revision} lease {id} ttl {ttl_s} of {granted_ttl_s}")?;
+                keys.iter().try_for_each(|key| write!(formatter, " {}", bytes(key)))
+            }
+            CallAnswer::Leases { revision, ids } => write!(formatter, "@{revision} leases {ids:?}"),
+            CallAnswer::HashKv { revision, compact_revision, hash } => {
+                write!(formatter, "@{revision} compacted {compact_revision} hash {hash:016x}")
+            }
+            CallAnswer::Status(status) => write!(formatter, "{status:?}"),
+            CallAnswer::Defragment | CallAnswer::AlarmDisarm | CallAnswer::MoveLeader => {
+                formatter.write_str("done")
+            }
+            CallAnswer::Members(members) => write!(formatter, "{members:?}"),
         }
     }
 }
@@ -67,8 +186,9 @@ impl Display for Compare {
             CompareResult::Less => "<",
             CompareResult::NotEqual => "!=",
         };
-        let key = bytes(&self.key);
+        let key = keys(&self.key, &self.range_end);
         match &self.target {
+            Target::Lease(operand) => write!(formatter, "lease({key}){relation}{operand}"),
             Target::Version(operand) => write!(formatter, "version({key}){relation}{operand}"),
             Target::CreateRevision(operand) => write!(formatter, "create({key}){relation}{operand}"),
             Target::ModRevision(operand) => write!(formatter, "mod({key}){relation}{operand}"),
@@ -79,8 +199,9 @@ impl Display for Compare {
 
 impl Display for KeyValue {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let KeyValue { key, value, create_revision, mod_revision, version } = self;
-        write!(formatter, "{}={}/{create_revision}/{mod_revision}/{version}", bytes(key), bytes(value))
+        let KeyValue { key, value, create_revision, mod_revision, version, lease } = self;
+        write!(formatter, "{}={}/{create_revision}/{mod_revision}/{version}", bytes(key), bytes(value))?;
+        if *lease == 0 { Ok(()) } else { write!(formatter, "/{lease}") }
     }
 }
 
@@ -149,10 +270,8 @@ fn branch(formatter: &mut Formatter<'_>, requests: &[Request]) -> fmt::Result {
     for (place, request) in requests.iter().enumerate() {
         formatter.write_str(if place > 0 { "; " } else { "" })?;
         match request {
-            Request::Txn { .. } => write!(formatter, "({request})")?,
-            Request::Range { .. } | Request::Put { .. } | Request::DeleteRange { .. } => {
-                write!(formatter, "{request}")?;
-            }
+            Request::Txn(_) => write!(formatter, "({request})")?,
+            Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) => write!(formatter, "{request}")?,
         }
     }
     Ok(())

@@ -1,26 +1,39 @@
 //! The reference store: what an etcd 3.5 store holds and answers, as a persistent value.
 //!
 //! ```text
-//! key ──► versions, oldest first: (main, sub) revision ─► value, create revision, version | tombstone
+//! key   ──► versions, oldest first: (main, sub) revision ─► value, create revision, version, lease | tombstone
+//! lease ──► granted time to live, keys
 //! ```
 //! Every write appends one version; nothing is changed in place, so a read at a past revision is the last
-//! version at or below it. Copies share all their structure: cloning costs a few pointers, which is what lets a
-//! search keep one state per step.
+//! version at or below it. A compaction is a number below which reads are refused: it removes nothing, so what
+//! it leaves cannot be wrong. Copies share all their structure: cloning costs a few pointers, which is what lets
+//! a search keep one state per step.
 
 mod admission;
+mod events;
+mod lease;
+mod range;
 mod transaction;
 
 use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, VectorSync};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use crate::kv::{Answer, KeyValue, Refusal, Request, Response, ResponseBody};
-pub use admission::admit;
+use crate::kv::{Answer, Call, CallAnswer, CallResult, KeyValue, Refusal, Request, Status};
+pub use admission::{admit, admit_call};
+pub use events::CompactedBelow;
+use lease::Lease;
+pub use lease::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S};
+pub(crate) use range::covers;
 use transaction::Transaction;
 
 /// The revision of an empty store, as in etcd.
 pub const EMPTY_REVISION: i64 = 1;
+
+/// The compacted revision of a store that was never compacted, as in etcd: even revision zero can be compacted,
+/// once.
+pub const NEVER_COMPACTED: i64 = -1;
 
 /// Where in the order of all writes a version stands: the transaction, and the write inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,9 +48,12 @@ pub struct Revision {
 #[derive(Clone, Debug)]
 pub struct Store {
     keys: RedBlackTreeMapSync<Arc<[u8]>, VectorSync<Version>>,
+    leases: RedBlackTreeMapSync<i64, Lease>,
     revision: i64,
-    fingerprint: u128,
-    current_fingerprint: u128,
+    compacted: i64,
+    versions_fingerprint: u128,
+    keys_fingerprint: u128,
+    leases_fingerprint: u128,
 }
 
 /// One version of one key, as [`Store::versions`] lists it.
@@ -63,12 +79,20 @@ struct Record {
     value: Vec<u8>,
     create_revision: i64,
     version: i64,
+    lease: i64,
 }
 
 impl Default for Store {
     fn default() -> Store {
-        let keys = RedBlackTreeMapSync::new_sync();
-        Store { keys, revision: EMPTY_REVISION, fingerprint: 0, current_fingerprint: 0 }
+        Store {
+            keys: RedBlackTreeMapSync::new_sync(),
+            leases: RedBlackTreeMapSync::new_sync(),
+            revision: EMPTY_REVISION,
+            compacted: NEVER_COMPACTED,
+            versions_fingerprint: 0,
+            keys_fingerprint: 0,
+            leases_fingerprint: 0,
+        }
     }
 }
 
@@ -78,26 +102,88 @@ impl Store {
         self.revision
     }
 
-    /// A hash of all versions, kept up to date with each write. Two states with the same past have the same
-    /// fingerprint; two with different pasts differ, but for a chance of 2⁻¹²⁸.
+    /// The revision below which reads are refused, or [`NEVER_COMPACTED`].
+    pub fn compacted_revision(&self) -> i64 {
+        self.compacted
+    }
+
+    /// A hash of all versions, the leases and the compacted revision, kept up to date with each change. Two
+    /// states with the same past have the same fingerprint; two with different pasts differ, but for a chance of
+    /// 2⁻¹²⁸.
     pub fn fingerprint(&self) -> u128 {
-        self.fingerprint
+        self.versions_fingerprint.wrapping_add(self.silent_fingerprint())
     }
 
-    /// A hash of what the keys hold now, with their revisions and versions, whatever they held before: all that
-    /// requests without a past revision can see, but for the revision of the store.
+    /// A hash of what the keys hold now, with their revisions and versions, whatever they held before, and of
+    /// leases and compacted revision: all that calls without a past revision can see, but for the revision of
+    /// the store.
     pub fn current_fingerprint(&self) -> u128 {
-        self.current_fingerprint
+        self.keys_fingerprint.wrapping_add(self.silent_fingerprint())
     }
 
-    /// Carries out a request and answers it. A refused request changes nothing.
+    /// A hash of what changes without a revision.
+    fn silent_fingerprint(&self) -> u128 {
+        let compacted = match self.compacted {
+            NEVER_COMPACTED => 0,
+            revision => xxh3_128(&[b"compact-".as_slice(), &revision.to_le_bytes()].concat()),
+        };
+        self.leases_fingerprint.wrapping_add(compacted)
+    }
+
+    /// Carries out a call and answers it; `None` where the answer does not follow from the contents. A refused
+    /// call changes nothing. Times to live are answered as if each lease were just kept alive; hashes are the
+    /// model's own.
+    pub fn call(&mut self, call: &Call) -> Option<CallResult> {
+        Some(match call {
+            Call::Kv(request) => self.apply(request).map(CallAnswer::Kv),
+            Call::Compact { revision, physical: _ } => self.compact(*revision),
+            Call::LeaseGrant { id, ttl_s } => self.lease_grant(*id, *ttl_s),
+            Call::LeaseRevoke { id } => self.lease_revoke(*id),
+            Call::LeaseKeepAlive { id } => Ok(self.lease_keep_alive(*id)),
+            Call::LeaseTimeToLive { id, keys } => Ok(self.lease_time_to_live(*id, *keys)),
+            Call::Leases => Ok(CallAnswer::Leases { revision: self.revision, ids: self.leases().collect() }),
+            Call::HashKv { revision } => self.hash_kv(*revision),
+            Call::Status => Ok(CallAnswer::Status(Status { revision: self.revision, ..Status::default() })),
+            Call::Defragment
+            | Call::AlarmDisarm
+            | Call::Member(_)
+            | Call::MoveLeader { .. }
+            | Call::Watch(_) => return None,
+        })
+    }
+
+    /// Carries out a request to the keys and answers it. A refused request changes nothing.
     pub fn apply(&mut self, request: &Request) -> Answer {
         admit(request)?;
         let path = transaction::resolve(self, request)?;
-        Ok(Transaction::begin(self, path).execute(request))
+        let before = transaction::may_fail_late(request).then(|| self.clone());
+        let answer = Transaction::begin(self, path).execute(request);
+        if let (Err(_), Some(before)) = (&answer, before) {
+            *self = before;
+        }
+        answer
     }
 
-    /// Every version of every key, by key and then by revision.
+    /// What reads saw at a past revision, before any compaction; leases, which no read sees, are left out. A
+    /// revision in the future is the present.
+    pub fn at(&self, revision: i64) -> Store {
+        let mut past = Store { revision: revision.clamp(EMPTY_REVISION, self.revision), ..Store::default() };
+        for (key, versions) in self.keys.iter() {
+            let until = versions.iter().take_while(|version| version.revision.main <= past.revision);
+            let until: VectorSync<Version> = until.cloned().collect();
+            if let Some(last) = until.last() {
+                let fingerprint = |version: &Version| version.fingerprint(key);
+                let all = until.iter().map(fingerprint).fold(0, u128::wrapping_add);
+                let current = if last.record.is_some() { fingerprint(last) } else { 0 };
+                past.versions_fingerprint = past.versions_fingerprint.wrapping_add(all);
+                past.keys_fingerprint = past.keys_fingerprint.wrapping_add(current);
+                past.keys.insert_mut(Arc::clone(key), until);
+            }
+        }
+        past
+    }
+
+    /// Every version of every key, by key and then by revision, whatever was compacted.
     pub fn versions(&self) -> impl Iterator<Item = KeyVersion<'_>> {
         self.keys.iter().flat_map(|(key, versions)| {
             versions.iter().map(|version| KeyVersion {
@@ -108,9 +194,36 @@ impl Store {
         })
     }
 
-    /// Whether a read at `revision` can be served when `current` is the newest one.
-    fn check_read(&self, revision: i64) -> Result<(), Refusal> {
-        if revision > self.revision { Err(Refusal::FutureRevision) } else { Ok(()) }
+    /// The refusals are in the order of `mvcc/kvstore.go` `updateCompactRev`.
+    fn compact(&mut self, revision: i64) -> CallResult {
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        self.compacted = revision;
+        Ok(CallAnswer::Compact { revision: self.revision })
+    }
+
+    /// A hash over what reads at the compacted revision or above it, up to `revision`, can see.
+    fn hash_kv(&self, revision: i64) -> CallResult {
+        if revision > 0 && revision < self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        let until = if revision <= 0 { self.revision } else { revision };
+        let mut hash = 0_u64;
+        for (key, versions) in self.keys.iter() {
+            let kept = as_of(versions, self.compacted).filter(|version| version.record.is_some());
+            let above = versions.iter().filter(|version| version.revision.main > self.compacted);
+            for version in kept.into_iter().chain(above).filter(|version| version.revision.main <= until) {
+                hash = hash.wrapping_add(version.fingerprint(key) as u64);
+            }
+        }
+        Ok(CallAnswer::HashKv { revision: self.revision, compact_revision: self.compacted, hash })
     }
 
     fn current(&self, key: &[u8]) -> Option<&Arc<Record>> {
@@ -122,38 +235,19 @@ impl Store {
         Some(version.record.as_ref()?.key_value(key, version.revision.main))
     }
 
-    /// The keys of a range with what they held at `revision`, ascending.
-    fn read<'a>(
-        &'a self,
-        key: &'a [u8],
-        range_end: Option<&'a [u8]>,
-        revision: i64,
-    ) -> Box<dyn Iterator<Item = Found<'a>> + 'a> {
-        let versions: Box<dyn Iterator<Item = (&'a [u8], &'a VectorSync<Version>)>> = match range_end {
-            None | Some([]) => Box::new(self.keys.get(key).map(|versions| (key, versions)).into_iter()),
-            Some([0]) => Box::new(self.keys.range::<[u8], _>(from(key)).map(|(key, found)| (&**key, found))),
-            Some(end) if key < end => {
-                Box::new(self.keys.range::<[u8], _>(between(key, end)).map(|(key, found)| (&**key, found)))
-            }
-            Some(_inverted) => Box::new(std::iter::empty()),
-        };
-        Box::new(versions.filter_map(move |(key, versions)| {
-            let version = as_of(versions, revision)?;
-            Some(Found { key, revision: version.revision, record: version.record.as_ref()? })
-        }))
-    }
-
     fn push(&mut self, key: &[u8], version: Version) {
         let fingerprint = version.fingerprint(key);
-        self.fingerprint = self.fingerprint.wrapping_add(fingerprint);
+        self.versions_fingerprint = self.versions_fingerprint.wrapping_add(fingerprint);
         if version.record.is_some() {
-            self.current_fingerprint = self.current_fingerprint.wrapping_add(fingerprint);
+            self.keys_fingerprint = self.keys_fingerprint.wrapping_add(fingerprint);
         }
+        let lease = version.record.as_ref().map_or(0, |record| record.lease);
+        let lease_before = self.current(key).map_or(0, |record| record.lease);
         match self.keys.get_mut(key) {
             Some(versions) => {
                 let last = versions.last().filter(|last| last.record.is_some());
                 let replaced = last.map_or(0, |last| last.fingerprint(key));
-                self.current_fingerprint = self.current_fingerprint.wrapping_sub(replaced);
+                self.keys_fingerprint = self.keys_fingerprint.wrapping_sub(replaced);
                 versions.push_back_mut(version);
             }
             None => {
@@ -162,19 +256,9 @@ impl Store {
                 self.keys.insert_mut(Arc::from(key), versions);
             }
         }
-    }
-}
-
-/// A key found by a read.
-struct Found<'a> {
-    key: &'a [u8],
-    revision: Revision,
-    record: &'a Record,
-}
-
-impl Found<'_> {
-    fn key_value(&self) -> KeyValue {
-        self.record.key_value(self.key, self.revision.main)
+        if lease != lease_before {
+            self.reattach(&Arc::from(key), lease_before, lease);
+        }
     }
 }
 
@@ -186,6 +270,7 @@ impl Record {
             create_revision: self.create_revision,
             mod_revision,
             version: self.version,
+            lease: self.lease,
         }
     }
 }
@@ -200,6 +285,7 @@ impl Version {
         if let Some(record) = &self.record {
             hasher.update(&record.create_revision.to_le_bytes());
             hasher.update(&record.version.to_le_bytes());
+            hasher.update(&record.lease.to_le_bytes());
             hasher.update(&record.value);
         }
         hasher.digest128()
@@ -219,40 +305,4 @@ fn as_of(versions: &VectorSync<Version>, revision: i64) -> Option<&Version> {
         if below { low = middle + 1 } else { high = middle }
     }
     versions.get(low.checked_sub(1)?)
-}
-
-fn from(key: &[u8]) -> (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>) {
-    (std::ops::Bound::Included(key), std::ops::Bound::Unbounded)
-}
-
-fn between<'a>(key: &'a [u8], end: &'a [u8]) -> (std::ops::Bound<&'a [u8]>, std::ops::Bound<&'a [u8]>) {
-    (std::ops::Bound::Included(key), std::ops::Bound::Excluded(end))
-}
-
-fn range_response(store: &Store, request: &RangeRequest<'_>) -> Response {
-    let revision = if request.revision <= 0 { store.revision } else { request.revision };
-    let limit = if request.limit == 0 { u64::MAX } else { request.limit };
-    let (mut kvs, mut count) = (Vec::new(), 0);
-    for found in store.read(request.key, request.range_end, revision) {
-        if !request.count_only && count < limit {
-            let mut key_value = found.key_value();
-            if request.keys_only {
-                key_value.value.clear();
-            }
-            kvs.push(key_value);
-        }
-        count += 1;
-    }
-    let more = !request.count_only && count > limit;
-    Response { revision: store.revision, body: ResponseBody::Range { kvs, count, more } }
-}
-
-/// The fields of [`Request::Range`].
-struct RangeRequest<'a> {
-    key: &'a [u8],
-    range_end: Option<&'a [u8]>,
-    limit: u64,
-    revision: i64,
-    count_only: bool,
-    keys_only: bool,
 }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Check {
     /// The client history has a legal order.
     Linearizable,
+    /// Every serializable read shows a state that the store really had.
+    Serializable,
     /// What was acknowledged is there in the end.
     Durable,
     /// Replicas that applied the same entries hold the same data.
@@ -20,6 +22,28 @@ pub enum Check {
     Raft,
     /// Once the faults stop, every operation ends and the replicas converge.
     Live,
+    /// Events of a watch come in the order of revisions.
+    WatchOrdered,
+    /// No event comes twice on a watch.
+    WatchUnique,
+    /// The events of one revision come together.
+    WatchAtomic,
+    /// No event is left out between two that came, and none is invented.
+    WatchReliable,
+    /// A watch from a past revision starts with the first event from there on, or says that it is compacted.
+    WatchResumable,
+    /// After a progress notification nothing comes of what it covers, and nothing before was left out.
+    WatchBookmarkable,
+    /// A watch brings what it asked for only.
+    WatchFiltered,
+    /// A watch tells that it stands, once, before anything else.
+    WatchCreated,
+    /// An event shows what the key held before exactly where it was asked for.
+    WatchPrevious,
+    /// Keys go with their lease, which lives as long as it was promised and not much longer.
+    Lease,
+    /// A compaction takes away only what lies below it, and no revision goes back.
+    Compaction,
     /// A storage engine kept its own promises.
     Engine,
     /// The same plan gives the same trace.
@@ -28,13 +52,25 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which reports list them.
-    pub const ALL: [Check; 8] = [
+    pub const ALL: [Check; 20] = [
         Check::Linearizable,
+        Check::Serializable,
         Check::Durable,
         Check::ReplicasEqual,
         Check::Routing,
         Check::Raft,
         Check::Live,
+        Check::WatchOrdered,
+        Check::WatchUnique,
+        Check::WatchAtomic,
+        Check::WatchReliable,
+        Check::WatchResumable,
+        Check::WatchBookmarkable,
+        Check::WatchFiltered,
+        Check::WatchCreated,
+        Check::WatchPrevious,
+        Check::Lease,
+        Check::Compaction,
         Check::Engine,
         Check::Deterministic,
     ];
@@ -43,11 +79,23 @@ impl Check {
     pub fn name(self) -> &'static str {
         match self {
             Check::Linearizable => "linearizable",
+            Check::Serializable => "serializable",
             Check::Durable => "durable",
             Check::ReplicasEqual => "replicas equal",
             Check::Routing => "routing",
             Check::Raft => "raft",
             Check::Live => "live",
+            Check::WatchOrdered => "watch ordered",
+            Check::WatchUnique => "watch unique",
+            Check::WatchAtomic => "watch atomic",
+            Check::WatchReliable => "watch reliable",
+            Check::WatchResumable => "watch resumable",
+            Check::WatchBookmarkable => "watch bookmarkable",
+            Check::WatchFiltered => "watch filtered",
+            Check::WatchCreated => "watch created",
+            Check::WatchPrevious => "watch previous",
+            Check::Lease => "lease",
+            Check::Compaction => "compaction",
             Check::Engine => "engine",
             Check::Deterministic => "deterministic",
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::placement::Placement;
 use crate::effect::Effect;
-use crate::kv::{KeyValue, Request, Response, ResponseBody};
+use crate::kv::{DeleteRangeRequest, KeyValue, PutRequest, Request, Response, ResponseBody, TxnRequest};
 use crate::specs::etcd::StoreOperation;
 
 /// What a key held as of some revision, as an answer showed it.
@@ -49,12 +49,14 @@ impl<'a> Observations<'a> {
     /// Collects what the placed operations show.
     pub(super) fn of(operations: &'a [StoreOperation], placement: &Placement) -> Observations<'a> {
         let mut observations = Observations::default();
-        let placed = placement.writes.values().chain(placement.reads.values().flatten());
+        let placed = placement.writes.values().chain(placement.groups.values().flatten());
         for index in placed {
-            if let Some(Ok(response)) = operations[*index].outcome.output() {
+            let operation = &operations[*index];
+            let response = operation.outcome.output().and_then(|result| result.as_ref().ok()?.kv());
+            if let (Some(request), Some(response)) = (operation.input.kv(), response) {
                 let wrote = response.body.wrote();
                 let view = View { by: *index, revision: response.revision, wrote, in_transaction: false };
-                observations.collect(&operations[*index].input, response, view);
+                observations.collect(request, response, view);
             }
         }
         for found in observations.by_key.values_mut() {
@@ -76,21 +78,24 @@ impl<'a> Observations<'a> {
     }
 
     fn contradicted_effect(&self, revision: i64, effect: &Effect) -> Option<String> {
-        let (key, value) = match effect {
-            Effect::Put { key, value } => (key, Some(value.as_slice())),
-            Effect::Deletion { key } | Effect::Deletions { key, range_end: None, count: _ } => (key, None),
+        // Whether it is a put, and the value where that is known.
+        let (key, put, value) = match effect {
+            Effect::Put { key, value } => (key, true, value.as_deref()),
+            Effect::Deletion { key } | Effect::Deletions { key, range_end: None, count: _ } => {
+                (key, false, None)
+            }
             Effect::Deletions { key: _, range_end: Some(_), count: _ } => return None,
         };
         let Observation { as_of, by, seen } = self.first_from(key, revision)?;
         let seen = seen?;
-        let lasted = if value.is_some() { seen.mod_revision } else { seen.create_revision };
+        let lasted = if put { seen.mod_revision } else { seen.create_revision };
         let key = key.escape_ascii();
         if lasted < revision {
             return Some(format!("#{by} shows that {key} was as revision {lasted} left it until {as_of}"));
         }
-        let other =
-            seen.mod_revision == revision && value.is_some() && seen.value.is_some_and(|v| Some(v) != value);
-        other.then(|| format!("#{by} shows another value of {key} at revision {revision}"))
+        let other = matches!((seen.value, value), (Some(seen), Some(value)) if seen != value);
+        (seen.mod_revision == revision && other)
+            .then(|| format!("#{by} shows another value of {key} at revision {revision}"))
     }
 
     /// The first observation of a key as of a revision or later.
@@ -101,37 +106,40 @@ impl<'a> Observations<'a> {
 
     fn collect(&mut self, request: &'a Request, response: &'a Response, view: View) {
         match (request, &response.body) {
-            (
-                Request::Range { key, range_end, revision, count_only, keys_only, .. },
-                ResponseBody::Range { kvs, .. },
-            ) => {
-                let past = *revision > 0;
+            (Request::Range(range), ResponseBody::Range { kvs, .. }) => {
+                let past = range.revision > 0;
                 for found in kvs {
-                    let value = if *keys_only { None } else { Some(found.value.as_slice()) };
+                    let value = if range.keys_only { None } else { Some(found.value.as_slice()) };
                     if past {
-                        self.saw(view.by, *revision, found, value);
+                        self.saw(view.by, range.revision, found, value);
                     } else {
                         self.saw_current(view, found, value);
                     }
                 }
-                let single = range_end.as_ref().is_none_or(Vec::is_empty);
+                let single = range.range_end.as_ref().is_none_or(Vec::is_empty);
                 let untouched = past || !view.wrote;
-                if single && kvs.is_empty() && !count_only && untouched {
-                    let as_of = if past { *revision } else { view.revision };
-                    self.saw_nothing(view.by, as_of, key);
+                if single && kvs.is_empty() && !range.count_only && !range.is_filtered() && untouched {
+                    let as_of = if past { range.revision } else { view.revision };
+                    self.saw_nothing(view.by, as_of, &range.key);
                 }
             }
-            (Request::Put { key, value: _, prev_kv }, ResponseBody::Put { prev }) => match prev {
+            (Request::Put(PutRequest { key, prev_kv, .. }), ResponseBody::Put { prev }) => match prev {
                 Some(prev) => self.saw_current(view, prev, Some(&prev.value)),
                 None if *prev_kv && !view.in_transaction => self.saw_nothing(view.by, view.revision - 1, key),
                 None => {}
             },
-            (Request::DeleteRange { .. }, ResponseBody::DeleteRange { deleted: _, prev }) => {
+            (
+                Request::DeleteRange(DeleteRangeRequest { .. }),
+                ResponseBody::DeleteRange { deleted: _, prev },
+            ) => {
                 for prev in prev {
                     self.saw_current(view, prev, Some(&prev.value));
                 }
             }
-            (Request::Txn { compares: _, success, failure }, ResponseBody::Txn { succeeded, responses }) => {
+            (
+                Request::Txn(TxnRequest { compares: _, success, failure }),
+                ResponseBody::Txn { succeeded, responses },
+            ) => {
                 let taken = if *succeeded { success } else { failure };
                 for (request, response) in taken.iter().zip(responses) {
                     self.collect(request, response, View { in_transaction: true, ..view });
@@ -139,10 +147,7 @@ impl<'a> Observations<'a> {
             }
             // An answer of another kind than its request is found illegal where it is replayed.
             (
-                Request::Range { .. }
-                | Request::Put { .. }
-                | Request::DeleteRange { .. }
-                | Request::Txn { .. },
+                Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_),
                 ResponseBody::Range { .. }
                 | ResponseBody::Put { .. }
                 | ResponseBody::DeleteRange { .. }

@@ -3,24 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::Stamp;
-use crate::kv::{Refusal, Request};
-use crate::notation;
-use crate::specs::etcd::StoreOperation;
-use crate::store::{EMPTY_REVISION, admit};
+use crate::kv::{Call, CallAnswer, CallResult, Refusal};
+use crate::specs::etcd::{StoreOperation, past_revisions};
+use crate::store::{EMPTY_REVISION, admit_call};
 
-/// The places of all operations. Operations are named by their index in the history.
+/// The places of all operations. Operations are named by their index in the history, in the order of
+/// invocations.
 #[derive(Default)]
 pub(super) struct Placement {
     /// The answered write that made each revision.
     pub(super) writes: BTreeMap<i64, usize>,
-    /// The answered operations that changed nothing, by the revision they saw, in the order of invocations.
-    pub(super) reads: BTreeMap<i64, Vec<usize>>,
-    /// The operations with unknown outcome that may write, in the order of invocations.
+    /// The answered operations that made no revision, by the revision they saw, in the order of invocations.
+    /// A revocation may have made the revision that it names, if no write claims it.
+    pub(super) groups: BTreeMap<i64, Vec<usize>>,
+    /// The refused operations, by the lowest revision that real time allows, in the order of invocations.
+    pub(super) refused: BTreeMap<i64, Vec<usize>>,
+    /// The operations with unknown outcome that may make a revision, in the order of invocations.
     pub(super) unknown: Vec<usize>,
+    /// The operations with unknown outcome that may change something without a revision, likewise.
+    pub(super) silent: Vec<usize>,
     /// Operations that no order explains, with the reason. With any of them the history is illegal.
     pub(super) conflicts: BTreeMap<usize, String>,
     /// The highest revision that an answer names.
     pub(super) last_revision: i64,
+    /// Whether an id of a lease may have been granted twice.
+    pub(super) granted_twice: bool,
     /// By revision: the earliest return of anything that stands there or later.
     deadlines: BTreeMap<i64, Stamp>,
     /// By gap: the highest revision that lies below the last one before it and is read above it.
@@ -28,37 +35,32 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// Places the operations of a history; `None` if an operation was refused for a reason that only a search
-    /// can place.
-    pub(super) fn of(operations: &[StoreOperation]) -> Option<Placement> {
+    /// Places the operations of a history.
+    pub(super) fn of(operations: &[StoreOperation]) -> Placement {
         let mut placement = Placement { last_revision: EMPTY_REVISION, ..Placement::default() };
-        let mut refused_future = Vec::new();
+        let mut refused = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
+            if !operation.input.is_ordered() {
+                continue;
+            }
             match operation.outcome.output() {
-                None if operation.input.is_read_only() => {}
-                None => placement.unknown.push(index),
-                Some(Ok(response)) => placement.place(index, response.revision, response.body.wrote()),
-                Some(Err(refusal)) => match (admit(&operation.input), refusal, &operation.input) {
-                    (Err(expected), refusal, _) if expected == *refusal => {}
-                    (Ok(()), Refusal::FutureRevision, Request::Range { revision, .. }) => {
-                        refused_future.push((index, *revision));
-                    }
-                    (Ok(()), Refusal::FutureRevision | Refusal::Compacted, Request::Txn { .. }) => {
-                        return None;
-                    }
-                    (expected, ..) => {
-                        let expected =
-                            expected.map_or_else(|refusal| refusal.to_string(), |()| "an answer".into());
-                        placement.conflict(index, EMPTY_REVISION, format!("every state gives {expected}"));
-                    }
+                None => placement.unknown(index, &operation.input),
+                Some(Ok(answer)) => placement.answered(index, answer),
+                Some(Err(refusal)) if refusal.is_of_the_machine() => {}
+                Some(Err(refusal)) => match admit_call(&operation.input) {
+                    Err(expected) if expected == *refusal => {}
+                    Err(expected) => placement.never(index, expected.to_string()),
+                    Ok(()) if is_of_form(*refusal) => placement.never(index, "an answer".into()),
+                    Ok(()) => refused.push(index),
                 },
             }
         }
+        placement.granted_twice = granted_twice(operations);
         placement.check_real_time(operations);
-        placement.check_refused_future(operations, &refused_future);
+        placement.set_refused(operations, &refused);
         placement.set_deadlines(operations);
         placement.set_read_later(operations);
-        Some(placement)
+        placement
     }
 
     /// The highest past revision that an operation placed above a gap reads, or zero; a read of the revision
@@ -68,11 +70,15 @@ impl Placement {
         self.read_later.get(&gap).copied().unwrap_or(0)
     }
 
+    /// The earliest return of anything that stands at a revision or later.
+    pub(super) fn deadline(&self, revision: i64) -> Option<Stamp> {
+        self.deadlines.range(revision..).next().map(|(_, deadline)| *deadline)
+    }
+
     /// Whether an unknown operation invoked at `invoke` can have made `revision`: nothing that stands there or
     /// later had returned. If not, the return that came too early.
     pub(super) fn too_late(&self, revision: i64, invoke: Stamp) -> Option<Stamp> {
-        let (_, deadline) = self.deadlines.range(revision..).next()?;
-        (*deadline < invoke).then_some(*deadline)
+        self.deadline(revision).filter(|deadline| *deadline < invoke)
     }
 
     /// The revisions up to the highest one named that no answered write made, ascending.
@@ -80,7 +86,35 @@ impl Placement {
         (EMPTY_REVISION + 1..=self.last_revision).filter(|revision| !self.writes.contains_key(revision))
     }
 
-    fn place(&mut self, index: usize, revision: i64, wrote: bool) {
+    fn unknown(&mut self, index: usize, call: &Call) {
+        match call {
+            Call::Kv(request) if request.is_read_only() => {}
+            Call::Kv(_) => self.unknown.push(index),
+            Call::LeaseRevoke { .. } => {
+                self.unknown.push(index);
+                self.silent.push(index);
+            }
+            // Of a lease without an id nobody can know.
+            Call::LeaseGrant { id: 0, .. } => {}
+            Call::LeaseGrant { .. } | Call::Compact { .. } => self.silent.push(index),
+            Call::LeaseKeepAlive { .. }
+            | Call::LeaseTimeToLive { .. }
+            | Call::Leases
+            | Call::HashKv { .. }
+            | Call::Status
+            | Call::Defragment
+            | Call::AlarmDisarm
+            | Call::Member(_)
+            | Call::MoveLeader { .. }
+            | Call::Watch(_) => {}
+        }
+    }
+
+    fn answered(&mut self, index: usize, answer: &CallAnswer) {
+        let wrote = answer.kv().is_some_and(|response| response.body.wrote());
+        let Some(revision) = answer.revision() else {
+            return self.conflict(index, EMPTY_REVISION, "no such operation is answered so".to_owned());
+        };
         let lowest = EMPTY_REVISION + i64::from(wrote);
         if revision < lowest {
             let reason = format!("no such operation can see a revision below {lowest}");
@@ -88,7 +122,7 @@ impl Placement {
         }
         self.last_revision = self.last_revision.max(revision);
         if !wrote {
-            return self.reads.entry(revision).or_default().push(index);
+            return self.groups.entry(revision).or_default().push(index);
         }
         match self.writes.get(&revision) {
             None => drop(self.writes.insert(revision, index)),
@@ -99,16 +133,20 @@ impl Placement {
         }
     }
 
+    fn never(&mut self, index: usize, expected: String) {
+        self.conflict(index, EMPTY_REVISION, format!("every state gives {expected}"));
+    }
+
     /// Notes an operation that cannot be placed; evidence shows it at `revision`.
     fn conflict(&mut self, index: usize, revision: i64, reason: String) {
-        self.reads.entry(revision).or_default().push(index);
+        self.groups.entry(revision).or_default().push(index);
         self.conflicts.insert(index, reason);
     }
 
     /// The groups of operations that may stand in any order among themselves, in the order of revisions.
-    fn groups(&self) -> Vec<(i64, &[usize])> {
+    fn places(&self) -> Vec<(i64, &[usize])> {
         let writes = self.writes.iter().map(|(revision, index)| (*revision, 0, std::slice::from_ref(index)));
-        let reads = self.reads.iter().map(|(revision, indices)| (*revision, 1, indices.as_slice()));
+        let reads = self.groups.iter().map(|(revision, indices)| (*revision, 1, indices.as_slice()));
         let mut groups: Vec<(i64, u8, &[usize])> = writes.chain(reads).collect();
         groups.sort_by_key(|(revision, phase, _)| (*revision, *phase));
         groups.into_iter().map(|(revision, _, indices)| (revision, indices)).collect()
@@ -118,7 +156,7 @@ impl Placement {
     fn check_real_time(&mut self, operations: &[StoreOperation]) {
         let mut found = Vec::new();
         let mut last_invoked: Option<(Stamp, usize)> = None;
-        for (_, indices) in self.groups() {
+        for (_, indices) in self.places() {
             for index in indices {
                 if let (Some(returned), Some((invoke, earlier))) =
                     (operations[*index].outcome.returned(), last_invoked)
@@ -137,50 +175,41 @@ impl Placement {
         }
     }
 
-    /// A read refused because its revision was in the future stands after everything that returned before it
-    /// was invoked; the store must not have reached the revision by then.
-    fn check_refused_future(&mut self, operations: &[StoreOperation], refused: &[(usize, i64)]) {
-        let mut returns: Vec<(Stamp, i64, usize)> = Vec::new();
-        for (revision, indices) in self.groups() {
-            let returned =
-                indices.iter().filter_map(|index| Some((operations[*index].outcome.returned()?, *index)));
-            returns.extend(returned.map(|(at, index)| (at, revision, index)));
+    /// A refused operation stands after everything that returned before it was invoked.
+    fn set_refused(&mut self, operations: &[StoreOperation], refused: &[usize]) {
+        let mut returns: Vec<(Stamp, i64)> = Vec::new();
+        for (revision, indices) in self.places() {
+            let returned = indices.iter().filter_map(|index| operations[*index].outcome.returned());
+            returns.extend(returned.map(|at| (at, revision)));
         }
         returns.sort_unstable();
-        let mut highest_before: Vec<(Stamp, i64, usize)> = Vec::with_capacity(returns.len());
-        for (at, revision, index) in returns {
-            let (highest, by) = match highest_before.last() {
-                Some((_, highest, by)) if *highest >= revision => (*highest, *by),
-                Some(_) | None => (revision, index),
-            };
-            highest_before.push((at, highest, by));
+        let mut highest = EMPTY_REVISION;
+        for (_, revision) in &mut returns {
+            highest = highest.max(*revision);
+            *revision = highest;
         }
-        for (index, asked) in refused {
-            let before = highest_before.partition_point(|(at, ..)| *at < operations[*index].invoke);
-            let (reached, by) = match before.checked_sub(1) {
-                Some(last) => (highest_before[last].1, Some(highest_before[last].2)),
-                None => (EMPTY_REVISION, None),
-            };
-            if reached >= *asked {
-                let seen = by.map_or(String::new(), |by| format!(", as #{by} had seen"));
-                let reason = format!("the store had reached revision {reached} before it was invoked{seen}");
-                self.conflict(*index, reached, reason);
-            }
+        for index in refused {
+            let before = returns.partition_point(|(at, _)| *at < operations[*index].invoke);
+            let lowest = before.checked_sub(1).map_or(EMPTY_REVISION, |last| returns[last].1);
+            self.refused.entry(lowest).or_default().push(*index);
         }
     }
 
-    /// Only the first gaps matter, as many as there are unknown operations: no replay gets further.
+    /// Only the first gaps matter, as many as there are unknown operations and revisions that a revocation may name:
+    /// no replay gets further.
     fn set_read_later(&mut self, operations: &[StoreOperation]) {
         let mut reads: Vec<(i64, i64)> = Vec::new();
-        for (place, indices) in self.groups() {
+        for (place, indices) in self.places() {
             for index in indices {
-                past_revisions(&operations[*index].input, &mut |asked| reads.push((asked, place)));
+                if let Some(request) = operations[*index].input.kv() {
+                    past_revisions(request, &mut |asked| reads.push((asked, place)));
+                }
             }
         }
         reads.sort_unstable();
         let (mut reads, mut open) = (reads.into_iter().peekable(), BTreeSet::new());
         let mut found = BTreeMap::new();
-        for gap in self.gaps().take(self.unknown.len() + 1) {
+        for gap in self.gaps().take(self.unknown.len() + self.groups.len() + 1) {
             while let Some(read) = reads.next_if(|(asked, _)| *asked < gap - 1) {
                 open.insert(read);
             }
@@ -198,7 +227,7 @@ impl Placement {
     fn set_deadlines(&mut self, operations: &[StoreOperation]) {
         let mut earliest: Option<Stamp> = None;
         let mut deadlines = Vec::new();
-        for (revision, indices) in self.groups().into_iter().rev() {
+        for (revision, indices) in self.places().into_iter().rev() {
             let returns = indices.iter().filter_map(|index| operations[*index].outcome.returned());
             earliest = returns.chain(earliest).min();
             deadlines.extend(earliest.map(|deadline| (revision, deadline)));
@@ -207,20 +236,40 @@ impl Placement {
     }
 }
 
-/// The past revisions that a request may read.
-fn past_revisions(request: &Request, found: &mut impl FnMut(i64)) {
-    match request {
-        Request::Range { revision, .. } if *revision > 0 => found(*revision),
-        Request::Range { .. } | Request::Put { .. } | Request::DeleteRange { .. } => {}
-        Request::Txn { compares: _, success, failure } => {
-            for request in success.iter().chain(failure) {
-                past_revisions(request, found);
-            }
-        }
+/// Whether a refusal follows from the form of the call alone.
+fn is_of_form(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::EmptyKey
+        | Refusal::TooManyOperations
+        | Refusal::DuplicateKey
+        | Refusal::ValueProvided
+        | Refusal::LeaseProvided
+        | Refusal::LeaseTtlTooLarge => true,
+        Refusal::FutureRevision
+        | Refusal::Compacted
+        | Refusal::LeaseNotFound
+        | Refusal::LeaseExists
+        | Refusal::KeyNotFound
+        | Refusal::NoSpace => false,
     }
 }
 
+fn granted_twice(operations: &[StoreOperation]) -> bool {
+    let mut ids = BTreeSet::new();
+    operations.iter().any(|operation| {
+        let granted = match (&operation.input, operation.outcome.output()) {
+            (Call::LeaseGrant { .. }, Some(Ok(CallAnswer::LeaseGrant { id, .. }))) => Some(*id),
+            (Call::LeaseGrant { id, .. }, None) if *id != 0 => Some(*id),
+            (_refused_or_no_grant, _) => None,
+        };
+        granted.is_some_and(|id| !ids.insert(id))
+    })
+}
+
 /// What the store would have answered, for evidence.
-pub(super) fn expected(revision: i64, answer: &crate::kv::Answer) -> String {
-    format!("after revision {revision} the answer is {}", notation::answer(answer))
+pub(super) fn expected(revision: i64, found: Option<&CallResult>) -> String {
+    match found {
+        Some(found) => format!("after revision {revision} the answer is {}", crate::notation::result(found)),
+        None => format!("after revision {revision} any answer is legal"),
+    }
 }

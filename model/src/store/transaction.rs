@@ -3,46 +3,99 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{RangeRequest, Record, Revision, Store, Version, range_response};
-use crate::kv::{Compare, CompareResult, KeyValue, Refusal, Request, Response, ResponseBody, Target};
+use super::range::range_response;
+use super::{Record, Revision, Store, Version};
+use crate::kv::{
+    Answer, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Refusal, Request,
+    Response, ResponseBody, Target, TxnRequest,
+};
 
 /// Which branch each transaction takes, outermost first, in the order of execution.
 pub(super) type Path = std::vec::IntoIter<bool>;
 
-/// Decides every branch on the state *before* the request, nested transactions included, and refuses reads
-/// that cannot be served from it. As in etcd, a nested transaction therefore does not see what the ones
-/// around it write when its compares are decided.
+/// Decides every branch on the state *before* the request, nested transactions included, and refuses what cannot
+/// be served from it: first the puts on the path, then the reads (`etcdserver/apply.go` `checkRequests`). As in
+/// etcd, a nested transaction therefore does not see what the ones around it write when its compares are
+/// decided.
 pub(super) fn resolve(store: &Store, request: &Request) -> Result<Path, Refusal> {
     let mut path = Vec::new();
-    resolve_into(store, request, &mut path)?;
+    let mut taken = Vec::new();
+    take(store, request, &mut path, &mut taken);
+    let alone = !matches!(request, Request::Txn(_));
+    for request in &taken {
+        if let Request::Put(put) = request {
+            if alone { check_lone_put(store, put)? } else { check_inner_put(store, put)? }
+        }
+    }
+    for request in &taken {
+        if let Request::Range(range) = request {
+            if alone { store.check_read(range.revision)? } else { check_inner_read(store, range)? }
+        }
+    }
     Ok(path.into_iter())
 }
 
-fn resolve_into(store: &Store, request: &Request, path: &mut Vec<bool>) -> Result<(), Refusal> {
+/// Collects the branches taken, and the requests in them that are not transactions.
+fn take<'a>(store: &Store, request: &'a Request, path: &mut Vec<bool>, taken: &mut Vec<&'a Request>) {
     match request {
-        Request::Range { revision, .. } => store.check_read(*revision),
-        Request::Put { .. } | Request::DeleteRange { .. } => Ok(()),
-        Request::Txn { compares, success, failure } => {
+        Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) => taken.push(request),
+        Request::Txn(TxnRequest { compares, success, failure }) => {
             let succeeded = compares.iter().all(|compare| holds(store, compare));
             path.push(succeeded);
-            let taken = if succeeded { success } else { failure };
-            taken.iter().try_for_each(|request| resolve_into(store, request, path))
+            let branch = if succeeded { success } else { failure };
+            branch.iter().for_each(|request| take(store, request, path, taken));
         }
     }
 }
 
+/// A put by itself is refused for its lease first, a put in a transaction for its key.
+fn check_lone_put(store: &Store, put: &PutRequest) -> Result<(), Refusal> {
+    check_lease(store, put)?;
+    check_present(store, put)
+}
+
+fn check_inner_put(store: &Store, put: &PutRequest) -> Result<(), Refusal> {
+    check_present(store, put)?;
+    check_lease(store, put)
+}
+
+fn check_lease(store: &Store, put: &PutRequest) -> Result<(), Refusal> {
+    if put.lease != 0 && !store.has_lease(put.lease) { Err(Refusal::LeaseNotFound) } else { Ok(()) }
+}
+
+fn check_present(store: &Store, put: &PutRequest) -> Result<(), Refusal> {
+    let needed = put.ignore_value || put.ignore_lease;
+    if needed && store.current(&put.key).is_none() { Err(Refusal::KeyNotFound) } else { Ok(()) }
+}
+
+/// Inside a transaction a negative revision counts as one, which lies below the compacted one, and not as the
+/// current revision (`checkRequestRange`).
+fn check_inner_read(store: &Store, range: &RangeRequest) -> Result<(), Refusal> {
+    match range.revision {
+        0 => Ok(()),
+        revision if revision > store.revision => Err(Refusal::FutureRevision),
+        revision if revision < store.compacted => Err(Refusal::Compacted),
+        _served => Ok(()),
+    }
+}
+
 fn holds(store: &Store, compare: &Compare) -> bool {
-    let found = store.current_key_value(&compare.key);
-    let (version, create_revision, mod_revision) =
-        found.as_ref().map_or((0, 0, 0), |kv| (kv.version, kv.create_revision, kv.mod_revision));
-    let ordering = match &compare.target {
-        Target::Version(operand) => version.cmp(operand),
-        Target::CreateRevision(operand) => create_revision.cmp(operand),
-        Target::ModRevision(operand) => mod_revision.cmp(operand),
-        Target::Value(operand) => match &found {
-            Some(found) => found.value.cmp(operand),
-            None => return false,
-        },
+    let mut found = store.read(&compare.key, compare.range_end.as_deref(), store.revision).peekable();
+    if found.peek().is_none() {
+        return holds_of(compare, None);
+    }
+    found.all(|found| holds_of(compare, Some(&found.key_value())))
+}
+
+fn holds_of(compare: &Compare, found: Option<&KeyValue>) -> bool {
+    let number = |of: fn(&KeyValue) -> i64, operand: &i64| found.map_or(0, of).cmp(operand);
+    let ordering = match (&compare.target, found) {
+        (Target::Version(operand), _) => number(|kv| kv.version, operand),
+        (Target::CreateRevision(operand), _) => number(|kv| kv.create_revision, operand),
+        (Target::ModRevision(operand), _) => number(|kv| kv.mod_revision, operand),
+        (Target::Lease(operand), _) => number(|kv| kv.lease, operand),
+        (Target::Value(operand), Some(found)) => found.value.cmp(operand),
+        (Target::Value(_), None) => return false,
     };
     match compare.result {
         CompareResult::Equal => ordering == Ordering::Equal,
@@ -50,6 +103,21 @@ fn holds(store: &Store, compare: &Compare) -> bool {
         CompareResult::Less => ordering == Ordering::Less,
         CompareResult::NotEqual => ordering != Ordering::Equal,
     }
+}
+
+/// Whether a put of a transaction may find its key gone that was there before: admission lets a deletion without
+/// end stand beside a put. Real etcd panics there; the model refuses the whole.
+pub(super) fn may_fail_late(request: &Request) -> bool {
+    fn keeps_something(request: &Request) -> bool {
+        match request {
+            Request::Put(put) => put.ignore_value || put.ignore_lease,
+            Request::Range(_) | Request::DeleteRange(_) => false,
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
+                success.iter().chain(failure).any(keeps_something)
+            }
+        }
+    }
+    matches!(request, Request::Txn(_)) && keeps_something(request)
 }
 
 /// A request being carried out. All of its writes share one main revision.
@@ -67,62 +135,61 @@ impl<'a> Transaction<'a> {
         Transaction { store, path, revision_before, changes: 0 }
     }
 
-    /// Carries the request out. It can no longer be refused.
-    pub(super) fn execute(&mut self, request: &Request) -> Response {
-        let mut response = self.operation(request);
+    /// Carries the request out. It can only be refused where [`may_fail_late`] says so.
+    pub(super) fn execute(&mut self, request: &Request) -> Answer {
+        let mut response = self.operation(request)?;
         if let ResponseBody::Txn { .. } = response.body {
             response.revision = self.store.revision;
         }
-        response
+        Ok(response)
     }
 
-    fn operation(&mut self, request: &Request) -> Response {
+    fn operation(&mut self, request: &Request) -> Answer {
         match request {
-            Request::Range { key, range_end, limit, revision, count_only, keys_only } => {
-                let request = RangeRequest {
-                    key,
-                    range_end: range_end.as_deref(),
-                    limit: *limit,
-                    revision: *revision,
-                    count_only: *count_only,
-                    keys_only: *keys_only,
-                };
-                range_response(self.store, &request)
-            }
-            Request::Put { key, value, prev_kv } => self.put(key, value, *prev_kv),
-            Request::DeleteRange { key, range_end, prev_kv } => {
-                self.delete_range(key, range_end.as_deref(), *prev_kv)
-            }
-            Request::Txn { compares: _, success, failure } => {
+            Request::Range(range) => Ok(range_response(self.store, range)),
+            Request::Put(put) => self.put(put),
+            Request::DeleteRange(delete) => Ok(self.delete_range(delete)),
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
                 let succeeded = self.path.next().expect("resolve decided every transaction on the path");
                 let taken = if succeeded { success } else { failure };
-                let responses = taken.iter().map(|request| self.operation(request)).collect();
-                Response { revision: 0, body: ResponseBody::Txn { succeeded, responses } }
+                let responses: Result<Vec<Response>, Refusal> =
+                    taken.iter().map(|request| self.operation(request)).collect();
+                Ok(Response { revision: 0, body: ResponseBody::Txn { succeeded, responses: responses? } })
             }
         }
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8], prev_kv: bool) -> Response {
-        let prev = if prev_kv { self.store.current_key_value(key) } else { None };
+    fn put(&mut self, put: &PutRequest) -> Answer {
+        check_present(self.store, put)?;
+        let PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease } = put;
+        let prev = if *prev_kv { self.store.current_key_value(key) } else { None };
         let revision = self.next_revision();
-        let (create_revision, version) = match self.store.current(key) {
-            Some(record) => (record.create_revision, record.version + 1),
-            None => (revision.main, 1),
+        let current = self.store.current(key);
+        let (create_revision, version) =
+            current.map_or((revision.main, 1), |record| (record.create_revision, record.version + 1));
+        let value = match current {
+            Some(record) if *ignore_value => record.value.clone(),
+            Some(_) | None => value.clone(),
         };
-        let record = Arc::new(Record { value: value.to_vec(), create_revision, version });
+        let lease = match current {
+            Some(record) if *ignore_lease => record.lease,
+            Some(_) | None => *lease,
+        };
+        let record = Arc::new(Record { value, create_revision, version, lease });
         self.store.push(key, Version { revision, record: Some(record) });
-        Response { revision: revision.main, body: ResponseBody::Put { prev } }
+        Ok(Response { revision: revision.main, body: ResponseBody::Put { prev } })
     }
 
-    fn delete_range(&mut self, key: &[u8], range_end: Option<&[u8]>, prev_kv: bool) -> Response {
-        let found: Vec<KeyValue> =
-            self.store.read(key, range_end, self.store.revision).map(|found| found.key_value()).collect();
+    fn delete_range(&mut self, delete: &DeleteRangeRequest) -> Response {
+        let DeleteRangeRequest { key, range_end, prev_kv } = delete;
+        let found = self.store.read(key, range_end.as_deref(), self.store.revision);
+        let found: Vec<KeyValue> = found.map(|found| found.key_value()).collect();
         for key_value in &found {
             let revision = self.next_revision();
             self.store.push(&key_value.key, Version { revision, record: None });
         }
         let deleted = found.len() as u64;
-        let prev = if prev_kv { found } else { Vec::new() };
+        let prev = if *prev_kv { found } else { Vec::new() };
         Response { revision: self.store.revision, body: ResponseBody::DeleteRange { deleted, prev } }
     }
 

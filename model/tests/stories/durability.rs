@@ -23,7 +23,7 @@ fn replica(node: u64) -> ReplicaContents {
     let mut store = Store::default();
     for operation in script::history(STORY).operations() {
         if operation.outcome.output().is_some() {
-            store.apply(&operation.input).unwrap();
+            store.call(&operation.input).unwrap().unwrap();
         }
     }
     let versions = store.versions().map(|version| StoredVersion {
@@ -31,7 +31,7 @@ fn replica(node: u64) -> ReplicaContents {
         mod_revision: version.revision.main,
         value: version.value.map(<[u8]>::to_vec),
     });
-    ReplicaContents { node, versions: versions.collect() }
+    ReplicaContents { node, compacted_revision: 0, versions: versions.collect() }
 }
 
 /// What the check says of a replica after a change, the message alone.
@@ -89,4 +89,48 @@ fn a_lost_write_is_shown_with_what_stands_in_its_place() {
         "durable: node 2 lost 1 of 6 acknowledged writes, the first at revision 3\n  \
          operation #1 was told that revision 3 puts a=2; the replica holds there: b deleted"
     );
+}
+
+/// What a replica keeps that was compacted up to a revision.
+fn compacted_replica(compacted_revision: i64) -> ReplicaContents {
+    let mut contents = replica(2);
+    contents.compacted_revision = compacted_revision;
+    let versions = contents.versions.clone();
+    contents.versions.retain(|version| {
+        let newer = |other: &StoredVersion| {
+            other.key == version.key
+                && version.mod_revision < other.mod_revision
+                && other.mod_revision <= compacted_revision
+        };
+        let below = version.mod_revision <= compacted_revision;
+        !(below && (versions.iter().any(newer) || version.value.is_none()))
+    });
+    contents
+}
+
+#[test]
+fn what_a_compaction_takes_away_is_not_lost() {
+    for compacted in 0..=6 {
+        let replica = compacted_replica(compacted);
+        assert_eq!(durability::check(&writes(), &[replica]), [], "compacted up to {compacted}");
+    }
+}
+
+#[test]
+fn what_a_compaction_must_leave_is_missed() {
+    for compacted in 2..=5 {
+        let whole = compacted_replica(compacted);
+        let above = whole.versions.iter().filter(|version| version.mod_revision > compacted).cloned();
+        for lost in above {
+            let mut changed = whole.clone();
+            changed.versions.retain(|version| *version != lost);
+            assert_eq!(durability::check(&writes(), &[changed]).len(), 1, "{lost:?} of {compacted}");
+        }
+        let mut stale = whole.clone();
+        let kept = stale.versions.iter_mut().find(|version| version.mod_revision <= compacted).unwrap();
+        if kept.mod_revision == 3 {
+            (kept.mod_revision, kept.value) = (2, Some(b"1".to_vec()));
+            assert_eq!(durability::check(&writes(), &[stale]).len(), 1, "stale at {compacted}");
+        }
+    }
 }

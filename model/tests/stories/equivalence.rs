@@ -31,7 +31,7 @@ fn all_orders(operations: &[StoreOperation], placed: &mut Vec<usize>, store: &St
         let operation = &operations[index];
         let too_early = returns.iter().any(|(other, at)| *other != index && *at < operation.invoke);
         let mut next = store.clone();
-        let answer = next.apply(&operation.input);
+        let answer = next.call(&operation.input).unwrap();
         let legal = operation.outcome.output().is_none_or(|output| *output == answer);
         if too_early || !legal {
             return false;
@@ -54,7 +54,7 @@ fn says_legal(verdict: &Verdict) -> Option<bool> {
 fn show(history: &StoreHistory) -> String {
     history.operations().iter().fold(String::new(), |text, operation| {
         let returned = operation.outcome.returned().map(|at| at.time_ns);
-        let answer = operation.outcome.output().map(model::notation::answer);
+        let answer = operation.outcome.output().map(model::notation::result);
         format!("{text}\n{}..{returned:?} {} -> {answer:?}", operation.invoke.time_ns, operation.input)
     })
 }

@@ -2,7 +2,10 @@
 //! return at which it takes effect, and damaged ones, by changing those.
 
 use model::history::{History, Operation, Outcome, Stamp};
-use model::kv::{Answer, Compare, CompareResult, KeyValue, Request, ResponseBody, Target};
+use model::kv::{
+    Call, CallAnswer, CallResult, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest,
+    RangeRequest, Request, Response, ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
+};
 use model::specs::etcd::{StoreHistory, StoreOperation};
 use model::store::Store;
 use proptest::prelude::*;
@@ -20,7 +23,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     moments: [u64; 3],
-    request: Request,
+    call: Call,
     fate: Fate,
 }
 
@@ -33,8 +36,7 @@ pub(crate) fn drafts(count: std::ops::Range<usize>, horizon: u64) -> impl Strate
     ];
     let moments =
         (0..horizon, 0..40_u64, 0..40_u64).prop_map(|(start, a, b)| [start, start + a, start + a + b]);
-    let draft =
-        (moments, request(), fate).prop_map(|(moments, request, fate)| Draft { moments, request, fate });
+    let draft = (moments, call(), fate).prop_map(|(moments, call, fate)| Draft { moments, call, fate });
     prop::collection::vec(draft, count)
 }
 
@@ -44,10 +46,10 @@ pub(crate) fn legal(drafts: &[Draft]) -> Vec<StoreOperation> {
         drafts.iter().enumerate().map(|(index, draft)| (draft.moments[1], index)).collect();
     by_point.sort_unstable();
     let mut store = Store::default();
-    let mut answers: Vec<Option<Answer>> = vec![None; drafts.len()];
+    let mut answers: Vec<Option<CallResult>> = vec![None; drafts.len()];
     for (_, index) in by_point {
         if drafts[index].fate != Fate::UnknownNotDone {
-            answers[index] = Some(store.apply(&drafts[index].request));
+            answers[index] = store.call(&drafts[index].call);
         }
     }
     let operations = drafts.iter().zip(answers).enumerate().map(|(index, (draft, answer))| {
@@ -59,7 +61,7 @@ pub(crate) fn legal(drafts: &[Draft]) -> Vec<StoreOperation> {
             (Fate::Answered, Some(output)) => Outcome::Answered { at: stamp(returned, 2), output },
             _ => Outcome::Unknown,
         };
-        Operation { client: index as u32, invoke: stamp(invoke, 0), input: draft.request.clone(), outcome }
+        Operation { client: index as u32, invoke: stamp(invoke, 0), input: draft.call.clone(), outcome }
     });
     operations.collect()
 }
@@ -118,12 +120,18 @@ fn apply(operations: &mut Vec<StoreOperation>, damage: &Damage) {
     let length = operations.len();
     match damage {
         Damage::AlterRevision(index, by) => {
-            if let Some(Ok(response)) = answer_mut(&mut operations[index.index(length)]) {
-                response.revision += by;
+            if let Some(Ok(answer)) = answer_mut(&mut operations[index.index(length)]) {
+                match answer {
+                    CallAnswer::Kv(Response { revision, .. })
+                    | CallAnswer::Compact { revision }
+                    | CallAnswer::LeaseGrant { revision, .. }
+                    | CallAnswer::LeaseRevoke { revision } => *revision += by,
+                    other => panic!("not generated: {other:?}"),
+                }
             }
         }
         Damage::AlterKeyValue(index, field) => {
-            if let Some(Ok(response)) = answer_mut(&mut operations[index.index(length)])
+            if let Some(Ok(CallAnswer::Kv(response))) = answer_mut(&mut operations[index.index(length)])
                 && let Some(key_value) = first_key_value(&mut response.body)
             {
                 match field {
@@ -170,7 +178,7 @@ fn set_return(operation: &mut StoreOperation, time_ns: u64) {
     }
 }
 
-fn answer_mut(operation: &mut StoreOperation) -> Option<&mut Answer> {
+fn answer_mut(operation: &mut StoreOperation) -> Option<&mut CallResult> {
     match &mut operation.outcome {
         Outcome::Answered { at: _, output } => Some(output),
         Outcome::Unknown => None,
@@ -200,27 +208,59 @@ fn range_end() -> impl Strategy<Value = Option<Vec<u8>>> {
     prop_oneof![3 => Just(None), 1 => Just(Some(vec![0])), 1 => Just(Some(b"b".to_vec()))]
 }
 
-fn simple() -> impl Strategy<Value = Request> {
+fn lease() -> impl Strategy<Value = i64> {
+    7..9_i64
+}
+
+fn sort() -> impl Strategy<Value = (SortOrder, SortTarget)> {
+    prop_oneof![
+        6 => Just((SortOrder::None, SortTarget::Key)),
+        1 => Just((SortOrder::Descend, SortTarget::Key)),
+        1 => Just((SortOrder::Ascend, SortTarget::Mod)),
+        1 => Just((SortOrder::None, SortTarget::Value)),
+    ]
+}
+
+fn range() -> impl Strategy<Value = RangeRequest> {
     let revision = prop_oneof![4 => Just(0), 1 => 1..5_i64];
     let flag = || prop::bool::weighted(0.2);
-    let range = (key(), range_end(), 0..2_u64, revision, flag(), flag()).prop_map(
-        |(key, range_end, limit, revision, count_only, keys_only)| Request::Range {
+    let filter = || prop_oneof![9 => Just(0), 1 => 1..5_i64];
+    (key(), range_end(), 0..2_u64, revision, flag(), flag(), sort(), filter(), filter()).prop_map(
+        |(key, range_end, limit, revision, count_only, keys_only, sort, min_mod, max_create)| RangeRequest {
             key,
             range_end,
             limit,
             revision,
+            sort_order: sort.0,
+            sort_target: sort.1,
             count_only,
             keys_only,
+            min_mod_revision: min_mod,
+            max_create_revision: max_create,
+            ..RangeRequest::default()
         },
-    );
-    let put = (key(), value(), any::<bool>()).prop_map(|(key, value, prev_kv)| Request::Put {
-        key,
-        value,
-        prev_kv,
+    )
+}
+
+fn put() -> impl Strategy<Value = PutRequest> {
+    let lease = prop_oneof![4 => Just(0), 1 => lease()];
+    (key(), value(), lease, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
+        |(key, value, lease, prev_kv, ignore_value)| PutRequest {
+            key,
+            value: if ignore_value { vec![] } else { value },
+            lease,
+            prev_kv,
+            ignore_value,
+            ignore_lease: false,
+        },
+    )
+}
+
+fn simple() -> impl Strategy<Value = Request> {
+    let delete = (key(), range_end(), any::<bool>()).prop_map(|(key, range_end, prev_kv)| {
+        Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })
     });
-    let delete = (key(), range_end(), any::<bool>())
-        .prop_map(|(key, range_end, prev_kv)| Request::DeleteRange { key, range_end, prev_kv });
-    prop_oneof![3 => range, 4 => put, 1 => delete]
+    prop_oneof![3 => range().prop_map(Request::Range), 4 => put().prop_map(Request::Put), 1 => delete]
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
@@ -229,6 +269,7 @@ fn compare() -> impl Strategy<Value = Compare> {
         (0..5_i64).prop_map(Target::ModRevision),
         (0..5_i64).prop_map(Target::CreateRevision),
         value().prop_map(Target::Value),
+        prop_oneof![Just(0), lease()].prop_map(Target::Lease),
     ];
     let result = prop_oneof![
         Just(CompareResult::Equal),
@@ -236,12 +277,26 @@ fn compare() -> impl Strategy<Value = Compare> {
         Just(CompareResult::Less),
         Just(CompareResult::NotEqual),
     ];
-    (key(), target, result).prop_map(|(key, target, result)| Compare { key, target, result })
+    (key(), range_end(), target, result).prop_map(|(key, range_end, target, result)| Compare {
+        key,
+        range_end,
+        target,
+        result,
+    })
 }
 
 fn request() -> impl Strategy<Value = Request> {
     let branch = || prop::collection::vec(simple(), 0..3);
     let txn = (prop::collection::vec(compare(), 0..2), branch(), branch())
-        .prop_map(|(compares, success, failure)| Request::Txn { compares, success, failure });
+        .prop_map(|(compares, success, failure)| Request::Txn(TxnRequest { compares, success, failure }));
     prop_oneof![4 => simple(), 1 => txn]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        8 => request().prop_map(Call::Kv),
+        1 => (0..5_i64).prop_map(|revision| Call::Compact { revision, physical: false }),
+        1 => lease().prop_map(|id| Call::LeaseGrant { id, ttl_s: 5 }),
+        1 => lease().prop_map(|id| Call::LeaseRevoke { id }),
+    ]
 }

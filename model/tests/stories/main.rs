@@ -1,6 +1,7 @@
 //! Tests of the model, told as short scripts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own script has failed")]
 
+mod compaction;
 mod durability;
 mod equality;
 mod equivalence;
@@ -9,6 +10,7 @@ mod generator;
 mod histories;
 mod history;
 mod jepsen;
+mod lease;
 mod linearizability;
 mod liveness;
 mod mutation;
@@ -16,5 +18,7 @@ mod raft;
 mod revisions;
 mod routing;
 mod script;
+mod serializable;
 mod store;
 mod verdict;
+mod watch;

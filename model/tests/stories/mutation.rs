@@ -1,6 +1,7 @@
 //! The checks are checked: changes to a good history that must be seen, and changes that must not.
 
 use model::history::{History, Outcome, Stamp};
+use model::kv::{CallAnswer, ResponseBody};
 use model::linearizability::{self, Budget, Verdict};
 use model::revisions;
 use model::specs::etcd::{Etcd, StoreHistory, StoreOperation};
@@ -36,6 +37,12 @@ fn legal(operations: Vec<StoreOperation>) -> bool {
     legal[0]
 }
 
+/// Whether an operation is known to have made a revision.
+fn wrote(operation: &StoreOperation) -> bool {
+    let response = operation.outcome.output().and_then(|result| result.as_ref().ok()?.kv());
+    response.is_some_and(|response| response.body.wrote())
+}
+
 fn good() -> Vec<StoreOperation> {
     script::history(GOOD).into_operations()
 }
@@ -49,7 +56,7 @@ fn change(index: usize, change: impl FnOnce(&mut StoreOperation)) -> bool {
 
 fn answer(index: usize, text: &str) -> bool {
     change(index, |operation| {
-        let output = script::answer(&operation.input, text);
+        let output = script::result(&operation.input, text);
         let at = operation.outcome.returned().unwrap();
         operation.outcome = Outcome::Answered { at, output };
     })
@@ -64,13 +71,7 @@ fn the_good_history_is_legal() {
 fn a_dropped_write_is_seen_and_a_dropped_read_is_not() {
     for index in 0..good().len() {
         let mut operations = good();
-        let wrote = operations
-            .remove(index)
-            .outcome
-            .output()
-            .unwrap()
-            .as_ref()
-            .is_ok_and(|response| response.body.wrote());
+        let wrote = wrote(&operations.remove(index));
         assert_eq!(legal(operations), !wrote, "without operation {index}");
     }
 }
@@ -85,7 +86,7 @@ fn a_duplicated_write_is_seen_and_a_duplicated_read_is_not() {
         if let Outcome::Answered { at, output: _ } = &mut again.outcome {
             at.order += 100;
         }
-        let wrote = again.outcome.output().unwrap().as_ref().is_ok_and(|response| response.body.wrote());
+        let wrote = wrote(&again);
         operations.push(again);
         assert_eq!(legal(operations), !wrote, "with operation {index} twice");
     }
@@ -119,7 +120,9 @@ fn an_altered_revision_is_seen() {
     for index in 0..10 {
         for by in [-1, 1, 2] {
             let altered = change(index, |operation| {
-                if let Outcome::Answered { at: _, output: Ok(response) } = &mut operation.outcome {
+                if let Outcome::Answered { at: _, output: Ok(CallAnswer::Kv(response)) } =
+                    &mut operation.outcome
+                {
                     response.revision += by;
                 }
             });
@@ -214,7 +217,7 @@ proptest! {
     #[test]
     fn what_was_only_read_can_be_left_out(mut operations in legal_history(), index: Index) {
         let index = index.index(operations.len());
-        if operations[index].input.is_read_only() {
+        if operations[index].input.kv().is_some_and(model::kv::Request::is_read_only) {
             operations.remove(index);
         }
         prop_assert!(is_legal(operations));
@@ -223,10 +226,11 @@ proptest! {
     #[test]
     fn an_altered_value_is_seen(mut operations in legal_history(), index: Index) {
         let index = index.index(operations.len());
-        let Outcome::Answered { at: _, output: Ok(response) } = &mut operations[index].outcome else {
+        let Outcome::Answered { at: _, output: Ok(CallAnswer::Kv(response)) } = &mut operations[index].outcome
+        else {
             return Ok(());
         };
-        if let model::kv::ResponseBody::Range { kvs, .. } = &mut response.body
+        if let ResponseBody::Range { kvs, .. } = &mut response.body
             && let Some(key_value) = kvs.first_mut()
         {
             key_value.value = b"never written".to_vec();
@@ -237,9 +241,8 @@ proptest! {
     #[test]
     fn a_revision_claimed_twice_is_seen(mut operations in legal_history(), index: Index) {
         let index = index.index(operations.len());
-        let wrote = operations[index].outcome.output().is_some_and(|answer| {
-            answer.as_ref().is_ok_and(|response| response.body.wrote())
-        });
+        prop_assume!(operations[index].input.kv().is_some());
+        let wrote = wrote(&operations[index]);
         let again = operations[index].clone();
         operations.push(again);
         prop_assert_eq!(is_legal(operations), !wrote);

@@ -158,12 +158,12 @@ fn a_future_revision_is_refused_only_before_it_is_reached() {
          1 30..40 put a=2 -> @3
          2 50..60 get a at 3 -> refused future",
         "#2 client 2 [50..60 ns] get a at 3 -> refused: etcdserver: mvcc: required revision is a future revision: \
-         the store had reached revision 3 before it was invoked, as #1 had seen",
+         after revision 3 the answer is @3 a=2/2/3/2 count 1",
     );
 }
 
 #[test]
-fn a_refused_transaction_is_placed_by_the_general_search() {
+fn a_refused_transaction_is_placed_where_its_compares_fit() {
     check(
         "1 0..10  put a=1 -> @2
          2 20..30 txn if mod(a)=2 then get a at 3 -> refused future
@@ -174,7 +174,7 @@ fn a_refused_transaction_is_placed_by_the_general_search() {
         "1 0..10  put a=1 -> @2
          2 20..30 txn if mod(a)=1 then get a at 3 -> refused future",
         "#1 client 2 [20..30 ns] txn if mod(a)=1 then get a at 3 -> refused: etcdserver: mvcc: required revision is a future revision: \
-         at revision 2 the answer is @2 else []",
+         after revision 2 the answer is @2 else []",
     );
 }
 
@@ -207,4 +207,108 @@ fn a_long_history_is_checked_in_one_pass() {
     let history = script::history(&story);
     let verdict = revisions::check(&history, Budget { steps: 20_000 });
     assert_eq!(verdict, Verdict::Linearizable { steps: 20_000 });
+}
+
+#[test]
+fn leases_and_compactions_stand_in_the_groups_of_their_revisions() {
+    check(
+        "1 0..10   grant 7 ttl 9          -> @1
+         1 20..30  put a=1 lease 7        -> @2
+         2 35..60  compact 2              -> @2
+         3 36..38  get a at 1             -> @2
+         3 40..60  get a at 1             -> refused compacted
+         1 70..80  revoke 7               -> @3
+         2 90..95  put b=1 lease 7        -> refused no-lease
+         2 100..110 revoke 7              -> refused no-lease
+         3 120..130 get a..               -> @3",
+        "linearizable",
+    );
+    check(
+        "1 0..10   put a=1                -> @2
+         1 20..30  compact 2              -> @2
+         2 40..50  get a at 1             -> @2",
+        "#2 client 2 [40..50 ns] get a at 1 -> @2 count 0: after revision 2 the answer is refused: \
+         etcdserver: mvcc: required revision has been compacted",
+    );
+    check(
+        "1 0..10   grant 7 ttl 9          -> @1
+         1 20..30  revoke 7               -> @1
+         2 40..50  put a=1 lease 7        -> @2",
+        "#2 client 2 [40..50 ns] put a=1 lease 7 -> @2: after revision 1 the answer is refused: \
+         etcdserver: requested lease not found",
+    );
+}
+
+#[test]
+fn a_revocation_makes_the_revision_that_it_names_or_none() {
+    check(
+        "1 0..10   grant 7 ttl 9          -> @1
+         1 20..30  put a=1 lease 7        -> @2
+         1 40..50  revoke 7               -> @3
+         1 60..70  put b=1                -> @4",
+        "linearizable",
+    );
+    check(
+        "1 0..10   grant 7 ttl 9          -> @1
+         1 20..30  put a=1                -> @2
+         1 40..50  revoke 7               -> @3
+         1 60..70  put b=1                -> @4",
+        "#2 client 1 [40..50 ns] revoke 7 -> @3: no operation can have made revision 3 before it
+         #2 client 1 [40..50 ns] revoke 7 -> @3: cannot have made revision 3: it would have changed nothing",
+    );
+}
+
+/// The pseudo-operation of a lease that may expire, invoked when it first could.
+#[test]
+fn a_lease_expires_when_it_may_and_not_before() {
+    let story = |read: &str| {
+        format!(
+            "1 0..10   grant 7 ttl 2          -> @1
+             1 20..30  put a=1 lease 7        -> @2
+             99 50..?  revoke 7
+             2 {read}"
+        )
+    };
+    check(&story("60..70 get a -> @3"), "linearizable");
+    check(&story("60..70 get a -> @2 a=1/2/2/1/7"), "linearizable");
+    check(&story("60..70 put b=1 -> @4"), "linearizable");
+    check(
+        &story("40..45 get a -> @3"),
+        "#2 client 2 [40..45 ns] get a -> @3 count 0: no operation can have made revision 3 before it
+         #3 client 99 [50..? ns] revoke 7 -> ?: cannot have made revision 3: it was invoked after that revision was seen, at 45 ns",
+    );
+}
+
+#[test]
+fn an_expired_lease_without_keys_is_seen_by_refusals_only() {
+    check(
+        "1 0..10   grant 7 ttl 2          -> @1
+         1 20..30  grant 8 ttl 2          -> @1
+         98 50..?  revoke 8
+         99 50..?  revoke 7
+         2 60..70  put a=1 lease 7        -> refused no-lease
+         2 80..90  put a=1 lease 8        -> @2
+         2 100..110 put a=1 lease 8       -> refused no-lease
+         2 120..130 get a                 -> @3",
+        "linearizable",
+    );
+    check(
+        "1 0..10   grant 7 ttl 2          -> @1
+         99 50..?  revoke 7
+         2 60..70  put a=1 lease 7        -> refused no-lease
+         2 80..90  put a=1 lease 7        -> @2",
+        "#3 client 2 [80..90 ns] put a=1 lease 7 -> @2: after revision 1 the answer is refused: \
+         etcdserver: requested lease not found",
+    );
+}
+
+#[test]
+fn what_takes_no_place_in_the_order_is_not_judged_here() {
+    check(
+        "1 0..10   put a=1                -> @2
+         2 20..30  serializable get a     -> @1
+         2 40..50  time-to-live 7         -> @1 ttl 5 of 9
+         2 60..70  put a=2                -> refused space",
+        "linearizable",
+    );
 }

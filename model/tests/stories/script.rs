@@ -4,7 +4,10 @@
 //! return of an unknown outcome: `1 0..10 put a=1 -> @2`, `2 5..? delete a`.
 
 use model::history::{History, Operation, Outcome, Stamp};
-use model::kv::{Answer, Compare, CompareResult, KeyValue, Refusal, Request, Response, ResponseBody, Target};
+use model::kv::{
+    Call, CallAnswer, CallResult, Compare, CompareResult, DeleteRangeRequest, KeyValue, PutRequest,
+    RangeRequest, Refusal, Request, Response, ResponseBody, SortOrder, SortTarget, Target, TxnRequest,
+};
 use model::specs::etcd::{StoreHistory, StoreOperation};
 
 /// The order of the first return at some time.
@@ -27,12 +30,12 @@ fn operation(place: u64, line: &str) -> StoreOperation {
     let (times, rest) = rest.trim().split_once(' ').unwrap();
     let (from, to) = times.split_once("..").unwrap();
     let (asked, answered) = rest.split_once("->").unwrap_or((rest, "?"));
-    let input = request(asked);
+    let input = call(asked);
     let outcome = if to == "?" {
         Outcome::Unknown
     } else {
         let at = Stamp { time_ns: to.parse().unwrap(), order: RETURNS + place };
-        Outcome::Answered { at, output: answer(&input, answered) }
+        Outcome::Answered { at, output: result(&input, answered) }
     };
     let invoke = Stamp { time_ns: from.parse().unwrap(), order: place };
     Operation { client: client.parse().unwrap(), invoke, input, outcome }
@@ -40,15 +43,23 @@ fn operation(place: u64, line: &str) -> StoreOperation {
 
 /// A request, such as `txn if mod(a)=0 then put a=1 else get a`.
 pub(crate) fn request(text: &str) -> Request {
-    let mut tokens = Tokens::of(text);
-    let request = tokens.request();
-    assert!(tokens.peek().is_none(), "left over in {text:?}: {:?}", tokens.peek());
-    request
+    match call(text) {
+        Call::Kv(request) => request,
+        other => panic!("{text:?} is no request to the keys, but {other:?}"),
+    }
 }
 
-/// The answer to a request, such as `@5 a=1/2/5/3 more`. The count of a range may be left out where it is the
+/// A call, such as a request, `compact 5`, `grant 7 ttl 10` or `revoke 7`.
+pub(crate) fn call(text: &str) -> Call {
+    let mut tokens = Tokens::of(text);
+    let call = tokens.call();
+    assert!(tokens.peek().is_none(), "left over in {text:?}: {:?}", tokens.peek());
+    call
+}
+
+/// The answer to a call, such as `@5 a=1/2/5/3 more`. The count of a range may be left out where it is the
 /// number of keys shown.
-pub(crate) fn answer(request: &Request, text: &str) -> Answer {
+pub(crate) fn result(call: &Call, text: &str) -> CallResult {
     let mut tokens = Tokens::of(text);
     if tokens.take("refused") {
         return Err(match tokens.next().as_str() {
@@ -57,12 +68,19 @@ pub(crate) fn answer(request: &Request, text: &str) -> Answer {
             "duplicate" => Refusal::DuplicateKey,
             "future" => Refusal::FutureRevision,
             "compacted" => Refusal::Compacted,
+            "no-lease" => Refusal::LeaseNotFound,
+            "lease-exists" => Refusal::LeaseExists,
+            "no-key" => Refusal::KeyNotFound,
+            "value" => Refusal::ValueProvided,
+            "lease" => Refusal::LeaseProvided,
+            "space" => Refusal::NoSpace,
+            "ttl" => Refusal::LeaseTtlTooLarge,
             other => panic!("no refusal is called {other}"),
         });
     }
-    let response = tokens.response(request);
+    let answer = tokens.answer(call);
     assert!(tokens.peek().is_none(), "left over in {text:?}: {:?}", tokens.peek());
-    Ok(response)
+    Ok(answer)
 }
 
 struct Tokens {
@@ -110,26 +128,126 @@ impl Tokens {
         self.next().parse().unwrap()
     }
 
+    /// The number after a word, or zero.
+    fn named<T: std::str::FromStr<Err: std::fmt::Debug> + Default>(&mut self, name: &str) -> T {
+        if self.take(name) { self.number() } else { T::default() }
+    }
+
+    fn call(&mut self) -> Call {
+        match self.peek().unwrap() {
+            "compact" => {
+                self.next();
+                Call::Compact { revision: self.number(), physical: self.take("physical") }
+            }
+            "grant" => {
+                self.next();
+                let id = self.number();
+                Call::LeaseGrant { id, ttl_s: self.named("ttl") }
+            }
+            "revoke" => {
+                self.next();
+                Call::LeaseRevoke { id: self.number() }
+            }
+            "time-to-live" => {
+                self.next();
+                Call::LeaseTimeToLive { id: self.number(), keys: self.take("keys") }
+            }
+            _ => Call::Kv(self.request()),
+        }
+    }
+
+    fn answer(&mut self, call: &Call) -> CallAnswer {
+        match call {
+            Call::Kv(request) => CallAnswer::Kv(self.response(request)),
+            Call::Compact { .. } => CallAnswer::Compact { revision: self.revision() },
+            Call::LeaseRevoke { .. } => CallAnswer::LeaseRevoke { revision: self.revision() },
+            Call::LeaseGrant { id, ttl_s } => {
+                let revision = self.revision();
+                let id = if self.take("lease") { self.number() } else { *id };
+                CallAnswer::LeaseGrant { revision, id, ttl_s: *ttl_s }
+            }
+            Call::LeaseTimeToLive { id, .. } => {
+                let revision = self.revision();
+                let (ttl_s, granted_ttl_s) = (self.named("ttl"), self.named("of"));
+                let keys = std::iter::from_fn(|| self.peek().is_some().then(|| self.next().into())).collect();
+                CallAnswer::LeaseTimeToLive { revision, id: *id, ttl_s, granted_ttl_s, keys }
+            }
+            other => panic!("the notation has no answer to {other:?}"),
+        }
+    }
+
+    fn revision(&mut self) -> i64 {
+        self.next().strip_prefix('@').unwrap().parse().unwrap()
+    }
+
     fn request(&mut self) -> Request {
         match self.next().as_str() {
-            "get" => {
-                let (key, range_end) = keys(&self.next());
-                let limit = if self.take("limit") { self.number() } else { 0 };
-                let revision = if self.take("at") { self.number() } else { 0 };
-                let (count_only, keys_only) = (self.take("count"), self.take("keys"));
-                Request::Range { key, range_end, limit, revision, count_only, keys_only }
+            "serializable" => {
+                assert!(self.take("get"));
+                Request::Range(RangeRequest { serializable: true, ..self.range() })
             }
+            "get" => Request::Range(self.range()),
             "put" => {
                 let pair = self.next();
-                let (key, value) = pair.split_once('=').unwrap();
-                Request::Put { key: key.into(), value: value.into(), prev_kv: self.take("prev") }
+                let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
+                Request::Put(PutRequest {
+                    key: key.into(),
+                    value: value.into(),
+                    lease: self.named("lease"),
+                    ignore_value: self.take("keep-value"),
+                    ignore_lease: self.take("keep-lease"),
+                    prev_kv: self.take("prev"),
+                })
             }
             "delete" => {
                 let (key, range_end) = keys(&self.next());
-                Request::DeleteRange { key, range_end, prev_kv: self.take("prev") }
+                Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv: self.take("prev") })
             }
             "txn" => self.txn(),
             other => panic!("no request starts with {other:?}"),
+        }
+    }
+
+    fn range(&mut self) -> RangeRequest {
+        let (key, range_end) = keys(&self.next());
+        let (limit, revision) = (self.named("limit"), self.named("at"));
+        let (sort_target, sort_order) =
+            if self.take("sort") { (self.target(), self.order()) } else { Default::default() };
+        RangeRequest {
+            key,
+            range_end,
+            limit,
+            revision,
+            sort_order,
+            sort_target,
+            serializable: false,
+            min_mod_revision: self.named("min-mod"),
+            max_mod_revision: self.named("max-mod"),
+            min_create_revision: self.named("min-create"),
+            max_create_revision: self.named("max-create"),
+            count_only: self.take("count"),
+            keys_only: self.take("keys"),
+        }
+    }
+
+    fn target(&mut self) -> SortTarget {
+        match self.next().as_str() {
+            "key" => SortTarget::Key,
+            "version" => SortTarget::Version,
+            "create" => SortTarget::Create,
+            "mod" => SortTarget::Mod,
+            "value" => SortTarget::Value,
+            other => panic!("nothing is sorted by {other}"),
+        }
+    }
+
+    fn order(&mut self) -> SortOrder {
+        if self.take("ascend") {
+            SortOrder::Ascend
+        } else if self.take("descend") {
+            SortOrder::Descend
+        } else {
+            SortOrder::None
         }
     }
 
@@ -144,7 +262,7 @@ impl Tokens {
         assert!(self.take("then"));
         let success = self.branch();
         let failure = if self.take("else") { self.branch() } else { Vec::new() };
-        Request::Txn { compares, success, failure }
+        Request::Txn(TxnRequest { compares, success, failure })
     }
 
     fn branch(&mut self) -> Vec<Request> {
@@ -165,19 +283,19 @@ impl Tokens {
     }
 
     fn response(&mut self, request: &Request) -> Response {
-        let revision = self.next().strip_prefix('@').unwrap().parse().unwrap();
+        let revision = self.revision();
         let body = match request {
-            Request::Range { .. } => {
+            Request::Range(_) => {
                 let kvs = self.key_values();
                 let count = if self.take("count") { self.number() } else { kvs.len() as u64 };
                 ResponseBody::Range { kvs, count, more: self.take("more") }
             }
-            Request::Put { .. } => ResponseBody::Put { prev: self.key_values().pop() },
-            Request::DeleteRange { .. } => {
+            Request::Put(_) => ResponseBody::Put { prev: self.key_values().pop() },
+            Request::DeleteRange(_) => {
                 assert!(self.take("deleted"));
                 ResponseBody::DeleteRange { deleted: self.number(), prev: self.key_values() }
             }
-            Request::Txn { compares: _, success, failure } => {
+            Request::Txn(TxnRequest { compares: _, success, failure }) => {
                 let succeeded = self.next() == "then";
                 let taken = if succeeded { success } else { failure };
                 ResponseBody::Txn { succeeded, responses: self.responses(taken) }
@@ -200,8 +318,10 @@ impl Tokens {
         let mut found = Vec::new();
         while let Some((key, rest)) = self.peek().and_then(|token| token.split_once('=')) {
             let fields: Vec<&str> = rest.split('/').collect();
-            let [value, create_revision, mod_revision, version] = fields[..] else {
-                panic!("not value/create/mod/version: {rest}")
+            let (value, create_revision, mod_revision, version, lease) = match fields[..] {
+                [value, create, modified, version] => (value, create, modified, version, "0"),
+                [value, create, modified, version, lease] => (value, create, modified, version, lease),
+                _ => panic!("not value/create/mod/version or value/create/mod/version/lease: {rest}"),
             };
             found.push(KeyValue {
                 key: key.into(),
@@ -209,6 +329,7 @@ impl Tokens {
                 create_revision: create_revision.parse().unwrap(),
                 mod_revision: mod_revision.parse().unwrap(),
                 version: version.parse().unwrap(),
+                lease: lease.parse().unwrap(),
             });
             self.place += 1;
         }
@@ -216,7 +337,7 @@ impl Tokens {
     }
 }
 
-fn keys(text: &str) -> (Vec<u8>, Option<Vec<u8>>) {
+pub(crate) fn keys(text: &str) -> (Vec<u8>, Option<Vec<u8>>) {
     match text.split_once("..") {
         None => (text.into(), None),
         Some((key, "")) => (key.into(), Some(vec![0])),
@@ -238,13 +359,15 @@ fn compare(text: &str) -> Compare {
         };
         (result, &rest[1..])
     };
-    let number = || operand.parse().unwrap();
+    let number = || -> i64 { operand.parse().unwrap() };
     let target = match what {
         "version" => Target::Version(number()),
         "create" => Target::CreateRevision(number()),
         "mod" => Target::ModRevision(number()),
         "value" => Target::Value(operand.into()),
+        "lease" => Target::Lease(number()),
         other => panic!("no compare looks at {other}"),
     };
-    Compare { key: key.into(), target, result }
+    let (key, range_end) = keys(key);
+    Compare { key, range_end, target, result }
 }

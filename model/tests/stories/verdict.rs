@@ -9,8 +9,9 @@ fn every_check_is_found_by_its_name() {
     }
     assert_eq!(
         "linear".parse::<Check>().unwrap_err().to_string(),
-        "unknown check \"linear\"; the checks are: linearizable, durable, replicas equal, routing, raft, live, \
-         engine, deterministic"
+        "unknown check \"linear\"; the checks are: linearizable, serializable, durable, replicas equal, \
+         routing, raft, live, watch ordered, watch unique, watch atomic, watch reliable, watch resumable, watch \
+         bookmarkable, watch filtered, watch created, watch previous, lease, compaction, engine, deterministic"
     );
 }
 

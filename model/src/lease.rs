@@ -1,0 +1,162 @@
+//! Leases: no key outlives its lease, no lease is ended by the cluster too early, and none lives on that nobody
+//! keeps alive.
+//!
+//! All times are virtual nanoseconds of the simulated world, not of any node's clock. The checks for time look at
+//! each lease by itself ([`LeaseLife`]); the check for keys looks at the true events and at the revocations that
+//! replicas applied ([`Revocation`]).
+
+use std::collections::BTreeMap;
+
+use crate::kv::{Event, EventKind};
+use crate::notation::bytes;
+use crate::verdict::{Check, Violation};
+
+/// How exact the cluster has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseBounds {
+    /// How much too early a lease may end, for clocks that run fast. Zero: not at all.
+    pub early_ns: u64,
+    /// How long after its time a lease that nobody keeps alive may still live on a healed cluster.
+    pub grace_ns: u64,
+    /// When the faults ended.
+    pub healed_at_ns: u64,
+    /// When the run ended, and with it the knowledge of it.
+    pub ended_at_ns: u64,
+}
+
+/// What is known of one lease. A lease belongs here if a client was told of it or a replica applied its grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseLife {
+    /// Its id.
+    pub id: i64,
+    /// Its time to live as granted, in seconds.
+    pub ttl_s: i64,
+    /// The grant, and every keep-alive that a client sent: whatever may have started the time anew.
+    pub renewals: Vec<Renewal>,
+    /// When a client first asked to revoke it, answered or not.
+    pub revoke_asked_at_ns: Option<u64>,
+    /// When the first replica applied its end.
+    pub ended_at_ns: Option<u64>,
+}
+
+/// A grant or a keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// When the client asked. The time to live starts no earlier.
+    pub asked_at_ns: u64,
+    /// When the client was answered, or gave up. The time to live starts no later.
+    pub done_at_ns: u64,
+    /// Whether the client was told that the lease lives.
+    pub acknowledged: bool,
+}
+
+/// The end of a lease, as replicas applied it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The lease.
+    pub id: i64,
+    /// The revision of the store after it.
+    pub revision: i64,
+    /// Whether it made that revision.
+    pub made_revision: bool,
+}
+
+/// No lease is ended by the cluster before its time to live is over, counted from when a client asked for the last
+/// renewal that was acknowledged before the end. Leases that a client asked to revoke are not looked at from then
+/// on.
+pub fn not_too_early(lives: &[LeaseLife], bounds: LeaseBounds) -> Vec<Violation> {
+    lives.iter().filter_map(|life| too_early(life, bounds)).collect()
+}
+
+fn too_early(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
+    let ended_at_ns = life.ended_at_ns?;
+    if life.revoke_asked_at_ns.is_some_and(|asked_at_ns| asked_at_ns <= ended_at_ns) {
+        return None;
+    }
+    let told = |renewal: &&Renewal| renewal.acknowledged && renewal.done_at_ns <= ended_at_ns;
+    let last = life.renewals.iter().filter(told).max_by_key(|renewal| renewal.asked_at_ns)?;
+    let due_at_ns = last.asked_at_ns.saturating_add(ttl_ns(life));
+    (ended_at_ns.saturating_add(bounds.early_ns) < due_at_ns).then(|| {
+        let message =
+            format!("lease {} was ended at {ended_at_ns} ns, but was promised until {due_at_ns} ns", life.id);
+        let Renewal { asked_at_ns, done_at_ns, .. } = last;
+        Violation::new(Check::Lease, message).with(format!(
+            "a client asked at {asked_at_ns} ns and was told at {done_at_ns} ns that it lives for {} s",
+            life.ttl_s
+        ))
+    })
+}
+
+/// A lease that nobody keeps alive is gone within its time to live and the grace, counted from the last renewal
+/// that may have been, or from the healing if that was later. Where the run ended before, nothing is known.
+pub fn not_too_late(lives: &[LeaseLife], bounds: LeaseBounds) -> Vec<Violation> {
+    lives.iter().filter_map(|life| too_late(life, bounds)).collect()
+}
+
+fn too_late(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
+    let last_at_ns = life.renewals.iter().map(|renewal| renewal.done_at_ns).max()?;
+    let from_ns = last_at_ns.max(bounds.healed_at_ns);
+    let due_at_ns = from_ns.saturating_add(ttl_ns(life)).saturating_add(bounds.grace_ns);
+    if due_at_ns > bounds.ended_at_ns || life.ended_at_ns.is_some_and(|ended_at_ns| ended_at_ns <= due_at_ns)
+    {
+        return None;
+    }
+    let ended =
+        life.ended_at_ns.map_or("never ended".to_owned(), |at_ns| format!("ended only at {at_ns} ns"));
+    let message = format!("lease {} {ended}; it was due by {due_at_ns} ns", life.id);
+    Some(Violation::new(Check::Lease, message).with(format!(
+        "last kept alive by {last_at_ns} ns, healed at {} ns, time to live {} s, grace {} ns",
+        bounds.healed_at_ns, life.ttl_s, bounds.grace_ns
+    )))
+}
+
+fn ttl_ns(life: &LeaseLife) -> u64 {
+    u64::try_from(life.ttl_s).unwrap_or(0).saturating_mul(1_000_000_000)
+}
+
+/// A lease takes all its keys with it, in its own revision and in ascending order, and that revision does nothing
+/// else; where it made no revision it had no keys. `events` are those of all keys, in order.
+pub fn keys_go_with_their_lease(events: &[Event], revocations: &[Revocation]) -> Vec<Violation> {
+    let mut by_revision = revocations.to_vec();
+    by_revision.sort_by_key(|revocation| revocation.revision);
+    let mut attached: BTreeMap<&[u8], i64> = BTreeMap::new();
+    let mut place = 0;
+    let mut violations = Vec::new();
+    for revocation in &by_revision {
+        let last = revocation.revision - i64::from(revocation.made_revision);
+        while let Some(event) = events.get(place).filter(|event| event.kv.mod_revision <= last) {
+            attach(&mut attached, event);
+            place += 1;
+        }
+        violations.extend(check_revocation(&events[place..], &attached, revocation));
+    }
+    violations
+}
+
+fn attach<'a>(attached: &mut BTreeMap<&'a [u8], i64>, event: &'a Event) {
+    match event.kind {
+        EventKind::Put => attached.insert(&event.kv.key, event.kv.lease),
+        EventKind::Delete => attached.remove(event.kv.key.as_slice()),
+    };
+}
+
+fn check_revocation(
+    later: &[Event],
+    attached: &BTreeMap<&[u8], i64>,
+    revocation: &Revocation,
+) -> Option<Violation> {
+    let Revocation { id, revision, made_revision } = *revocation;
+    let of_lease: Vec<&[u8]> =
+        attached.iter().filter(|(_, lease)| **lease == id).map(|(key, _)| *key).collect();
+    let of_revision = later.iter().take_while(|event| made_revision && event.kv.mod_revision <= revision);
+    let of_revision: Vec<&Event> = of_revision.collect();
+    let deleted: Vec<&[u8]> = of_revision.iter().map(|event| event.kv.key.as_slice()).collect();
+    let only_deletes = of_revision.iter().all(|event| event.kind == EventKind::Delete);
+    (deleted != of_lease || !only_deletes).then(|| {
+        let list = |keys: &[&[u8]]| keys.iter().map(|key| bytes(key)).collect::<Vec<_>>().join(", ");
+        let message = format!("lease {id} ended at revision {revision}, and its keys did not go with it");
+        Violation::new(Check::Lease, message)
+            .with(format!("its keys: [{}]", list(&of_lease)))
+            .with(format!("what its revision changed: [{}]", list(&deleted)))
+    })
+}
