@@ -12,6 +12,7 @@
 //! 'm' "format"         u32   1
 //! 'm' "revision"       u64   the current revision; absent: 1
 //! 'm' "applied-term"   u64   the term of the entry at the applied index
+//! 'm' "flushed-index"  u64   only under a wrong design (`FlushIndexPlace::InsideEngine`)
 //! ```
 
 use engines::Batch;
@@ -29,6 +30,8 @@ pub(super) const FORMAT_KEY: &[u8] = b"mformat";
 pub(super) const REVISION_KEY: &[u8] = b"mrevision";
 /// The key of the applied term.
 pub(super) const TERM_KEY: &[u8] = b"mapplied-term";
+/// The key of the flushed index; only the wrong design has it here.
+pub(super) const FLUSHED_KEY: &[u8] = b"mflushed-index";
 /// The number of this layout.
 pub(super) const FORMAT: u32 = 1;
 
