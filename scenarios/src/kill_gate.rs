@@ -10,7 +10,7 @@
 //! need not live, and its kills are not counted.
 
 use crate::execution::{Execution, Executor};
-use crate::generate::{self, KEYS, stream};
+use crate::generate::{self, stream};
 use crate::plan::{CrashPlace, EngineName, Fault, Plan, PlannedFault, Target};
 use crate::report::{Report, Verdict};
 use crate::run::RunOptions;
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_has_about_25_kills_half_of_them_of_the_process() {
+    fn a_plan_has_about_25_kills_and_half_of_them_take_the_process_only() {
         let (mut kills, mut of_the_process, mut all_at_once) = (0, 0, 0);
         for seed in 1..=40 {
             let plan = plan(seed);
@@ -231,7 +231,6 @@ mod tests {
         assert!((20 * 40..40 * 40).contains(&kills), "{kills}");
         assert!((kills * 4 / 10..kills * 6 / 10).contains(&of_the_process), "{of_the_process} of {kills}");
         assert!(all_at_once > 40, "{all_at_once}");
-        assert!(KEYS < 250, "keys are written again and again");
     }
 
     #[test]

@@ -103,6 +103,10 @@ impl Replica {
         }
         self.flushing.durable = durable;
         self.flushing.begun = self.flushing.begun.max(durable);
+        if store.applied_index() <= self.flushing.begun {
+            // The engine's own flush covers what had waited for the next one of this replica.
+            self.flushing.waiting_since = None;
+        }
         let index = match self.config.design.flush_index {
             FlushIndex::AtBegin => durable,
             FlushIndex::AfterEnd => store.applied_index(),
