@@ -3,7 +3,8 @@
 //!
 //! A run has about 25 kills, in rounds. In each round there is a burst of writes, and one replica, two or all three
 //! are killed at a disk operation each, or inside it; half of the kills take the process only, the others the power.
-//! Some fall again while the replica recovers.
+//! Some fall again while the replica recovers. In four of ten runs fjall's journal is not synced, so that its tables and
+//! the raft log are all there is.
 //!
 //! What counts are kills that fell, in runs that held and were asked for everything. In some runs the engines lose
 //! more than raft can make good: a majority loses its state at once (docs/findings). Such a run must not lie, but it
@@ -39,6 +40,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let mut entropy = stream(seed, "kill gate");
     let mut plan = generate::calm(seed);
     plan.scenario = Scenario::KillGate.name().to_string();
+    plan.sync_engine_log = entropy.chance(Ratio::percent(60));
     plan.operations.clear();
     for node in &mut plan.nodes {
         for faults in [&mut node.log_faults, &mut node.data_faults] {
@@ -210,10 +212,11 @@ mod tests {
 
     #[test]
     fn a_plan_has_about_25_kills_and_half_of_them_take_the_process_only() {
-        let (mut kills, mut of_the_process, mut all_at_once) = (0, 0, 0);
+        let (mut kills, mut of_the_process, mut all_at_once, mut without_log) = (0, 0, 0, 0);
         for seed in 1..=40 {
             let plan = plan(seed);
             plan.check().unwrap();
+            without_log += u64::from(!plan.sync_engine_log);
             assert!(plan.operations.len() > 250);
             let mut victims: BTreeMap<u64, u64> = BTreeMap::new();
             for planned in &plan.faults {
@@ -231,6 +234,7 @@ mod tests {
         assert!((20 * 40..40 * 40).contains(&kills), "{kills}");
         assert!((kills * 4 / 10..kills * 6 / 10).contains(&of_the_process), "{of_the_process} of {kills}");
         assert!(all_at_once > 40, "{all_at_once}");
+        assert!((5..35).contains(&without_log), "{without_log}");
     }
 
     #[test]
