@@ -115,6 +115,8 @@ pub struct Timing {
     pub ticks_made_up_max: u32,
     /// The longest that an applied entry waits for a flush of the engine; zero: a flush after every round.
     pub flush_interval: Duration,
+    /// How often a flush that is running is asked whether it has ended.
+    pub flush_poll: Duration,
     /// How long a client's request may stay undecided before it is answered `Unavailable`.
     pub request_timeout: Duration,
     /// How long a leader waits, after the last byte of a snapshot stream, for a sign that it was installed;
@@ -136,6 +138,7 @@ impl Default for Timing {
             election_ticks: 10,
             ticks_made_up_max: 3,
             flush_interval: Duration::from_millis(500),
+            flush_poll: Duration::from_millis(10),
             request_timeout: Duration::from_secs(5),
             snapshot_answer_timeout: Duration::from_secs(5),
             snapshot_retry_interval: Duration::from_millis(200),

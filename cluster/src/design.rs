@@ -346,6 +346,57 @@ design! {
         #[caught_by = "replicas equal"]
         WhereAsked = "where-asked",
     }
+
+    /// Which applied index counts as flushed when a flush of the engine, beside which entries are applied, has ended.
+    flush_index: FlushIndex {
+        /// The one that was applied when the flush began: what came later is in the next memtable.
+        AtBegin = "at-begin",
+        /// The one that is applied when the flush has ended, which it did not flush.
+        #[source = "rocksdb issue 11568 (a flush listener is told wrong sequence numbers of what is flushed)"]
+        #[caught_by = "durable"]
+        AfterEnd = "after-end",
+    }
+
+    /// When the flushed index is persisted.
+    flush_order: FlushOrder {
+        /// After the flush has ended, and its tables are synced.
+        AfterEnd = "after-end",
+        /// Before: a crash in between leaves an index that no table proves, and a log that was cut there.
+        #[source = "rocksdb issue 11183 (a flush is told as complete before an older one is, and listeners that note indices believe it)"]
+        #[caught_by = "durable"]
+        BeforeEnd = "before-end",
+    }
+
+    /// Where the flushed index is persisted.
+    flush_index_place: FlushIndexPlace {
+        /// In a file of its own beside the store.
+        OwnFile = "own-file",
+        /// In the engine itself. There it is one more write that the next flush makes durable: after a crash the
+        /// tables claim less than they hold, and less than where the raft log was cut.
+        #[source = "tikv issue 851 (the applied index in an engine without a log was flushed apart from what it covers)"]
+        #[caught_by = "durable"]
+        InsideEngine = "inside-engine",
+    }
+
+    /// Whether the directory is synced after the flushed index was renamed into place.
+    flush_index_directory_sync: FlushIndexDirectorySync {
+        /// It is, before the raft log is cut.
+        Synced = "synced",
+        /// It is not: after a power failure the old index is back, and the raft log cut behind it.
+        #[source = "leveldb issue 195 (\"fsync() required after calling rename()\": log files went before the rename was durable)"]
+        #[caught_by = "durable"]
+        Skipped = "skipped",
+    }
+
+    /// How far the raft log may be cut.
+    log_cut: LogCut {
+        /// Up to the flushed index that is persisted, less what lagging peers may need.
+        AtPersistedIndex = "at-persisted-index",
+        /// Up to the applied index: the log forgets what only the memtable holds.
+        #[source = "RaftKeeper pull request 392 (the log was compacted beyond what a restart could come back to)"]
+        #[caught_by = "durable"]
+        AtAppliedIndex = "at-applied-index",
+    }
 }
 
 /// The names of all fields, separated by commas.
@@ -405,7 +456,8 @@ mod tests {
             design.set("wire_sise", "whole").unwrap_err().to_string(),
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
              wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
-             compaction_tombstone, restored_revision, restored_tombstone, txn_ranges"
+             compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, flush_index, \
+             flush_order, flush_index_place, flush_index_directory_sync, log_cut"
         );
         assert_eq!(
             design.set("persist_before_send", "sometimes").unwrap_err().to_string(),

@@ -50,6 +50,14 @@ impl Directory {
         self.root.join("INSTALL")
     }
 
+    pub(crate) fn flushed_index(&self) -> PathBuf {
+        self.root.join("last-flushed-index")
+    }
+
+    pub(crate) fn flushed_index_temporary(&self) -> PathBuf {
+        self.flushed_index().with_added_extension("tmp")
+    }
+
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
     }

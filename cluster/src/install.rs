@@ -9,7 +9,8 @@
 //!                 store, and where the raft log goes on
 //! MoveOldAway     store -> store.old                           sync of the directory
 //! MoveNewIn       store.new -> store                           sync of the directory
-//! ResetLog        the raft log begins after the snapshot       the raft log
+//! ResetLog        last-flushed-index is that of the snapshot,  sync of the directory,
+//!                 and the raft log begins after it             the raft log
 //! RemoveRecord    INSTALL goes                                 sync of the directory
 //! RemoveOld       store.old goes                               nothing: its presence does no harm
 //! ```
@@ -43,9 +44,10 @@ use std::io;
 use protobuf::Message as _;
 use raft::eraftpb::{HardState, SnapshotMetadata};
 
-use crate::design::{Design, SnapshotInstall};
+use crate::design::{Design, FlushIndexPlace, SnapshotInstall};
 use crate::directory::{self, Directory};
 use crate::error::{IoContext, ReplicaError};
+use crate::flushed_index;
 use crate::observer::InstallStep;
 use crate::raft_log::RaftLog;
 
@@ -164,8 +166,14 @@ impl Installer<'_> {
 
     fn reset_log(&self, log: &mut RaftLog) -> Result<(), ReplicaError> {
         match self.installation {
-            // A log that is cut there already needs nothing.
+            // A log that is cut there already needs nothing. It is never cut behind what is persisted as flushed.
             Installation::Snapshot(metadata) if metadata.index > log.compacted().0 => {
+                match self.design.flush_index_place {
+                    FlushIndexPlace::OwnFile => {
+                        flushed_index::persist(self.directory, metadata.index, self.design)?;
+                    }
+                    FlushIndexPlace::InsideEngine => {}
+                }
                 Ok(log.install_snapshot(metadata, self.hard_state)?)
             }
             Installation::Snapshot(_) | Installation::Conversion => Ok(()),
@@ -269,6 +277,7 @@ mod tests {
 
     use super::*;
     use crate::raft_log::Options;
+    use crate::startup::FlushedIndex;
 
     const OLD_INDEX: u64 = 3;
     const NEW_INDEX: u64 = 9;
@@ -354,6 +363,7 @@ mod tests {
                 } else {
                     assert_eq!((content(&directory).as_str(), log.last_index()), ("new", NEW_INDEX));
                     assert_eq!(log.compacted(), (NEW_INDEX, 2));
+                    assert_eq!(flushed_index::read(&directory).unwrap(), FlushedIndex::Known(NEW_INDEX));
                     assert_eq!(log.hard_state().commit, NEW_INDEX);
                 }
                 assert_nothing_left_over(&directory);
@@ -375,6 +385,8 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(directory.root())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            // It belongs to the state, not to its installation.
+            .filter(|name| name != "last-flushed-index")
             .collect();
         names.sort();
         assert_eq!(names, ["raft", "scratch", "store"]);

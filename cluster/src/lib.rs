@@ -9,6 +9,7 @@
 //! DIRECTORY/store/         the data directory of the engine               engines::marker, mvcc
 //! DIRECTORY/store.new/     a state that is being received or converted    snapshot_receive, conversion
 //! DIRECTORY/store.old/     the state that it replaced                     install
+//! DIRECTORY/last-flushed-index   up to where the engine has flushed           flushed_index
 //! DIRECTORY/INSTALL        says that store.new must take its place        install
 //! DIRECTORY/store.aside-N/ stores that could not be used any more         startup
 //! DIRECTORY/scratch/       temporary files
@@ -21,6 +22,7 @@ mod conversion;
 pub mod design;
 mod directory;
 mod error;
+mod flushed_index;
 mod frame;
 pub mod hello;
 mod install;

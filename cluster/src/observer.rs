@@ -46,6 +46,14 @@ pub enum ReplicaEvent {
         /// Where the store was moved to.
         set_aside: PathBuf,
     },
+    /// The file that says what is flushed is missing or older than the cut of the raft log, which is never cut
+    /// further than the file says: the file system lost the file. It is written anew.
+    FlushedIndexBehind {
+        /// What the file says; `None` if there is none.
+        flushed: Option<u64>,
+        /// The first entry that the raft log holds.
+        log_first: u64,
+    },
     /// The data directory belonged to another engine, and was discarded as configured.
     StoreDiscarded {
         /// The engine it belonged to.
@@ -130,12 +138,12 @@ pub enum ReplicaEvent {
         /// The hash, equal for equal content whatever the engine.
         hash: u64,
     },
-    /// A flush of the engine begins.
+    /// A flush of the engine begins; entries are applied while it runs.
     FlushBegin {
         /// What is applied, and will be durable.
         index: u64,
     },
-    /// The flush has ended.
+    /// A flush has ended: this one, or one that the engine began by itself.
     FlushEnd {
         /// The applied index that is proven durable.
         index: u64,

@@ -63,6 +63,18 @@ pub trait Engine: Sync {
     }
 }
 
+/// Whether a flush is running in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushState {
+    /// None is.
+    Idle,
+    /// One is.
+    Running {
+        /// The applied index that will be durable at its end: what was written when it began.
+        index: Option<u64>,
+    },
+}
+
 /// A consistent picture of a store.
 pub trait View {
     /// The value of `key`, or `None` if it has none.
@@ -113,21 +125,38 @@ pub trait Backend: Send {
     fn view(&self) -> Result<Box<dyn View + '_>>;
 
     /// Applies a batch: all of it or, after a crash, perhaps nothing. Visible on return, durable only after
-    /// the next [`Backend::flush`]. An empty batch does nothing.
+    /// the next [`Backend::flush`]. An empty batch does nothing. An engine whose memory is full begins a flush
+    /// here, as [`Backend::begin_flush`] does, and waits for the flush before it.
     ///
     /// # Errors
     /// `Misuse` for an empty or over-long key or an over-long value, with nothing written; else those of the
     /// engine, then `Poisoned`: whether the batch was applied is then unknown until the store is reopened.
     fn write(&mut self, batch: &Batch) -> Result<()>;
 
-    /// Makes everything written before durable.
+    /// Begins to make everything written before durable, and goes on with it in the background where the
+    /// engine can: what is written from now on belongs to the next flush. Waits first for a flush that is
+    /// still running.
+    ///
+    /// # Errors
+    /// Those of the engine, also of the flush that was waited for; then `Poisoned`.
+    fn begin_flush(&mut self) -> Result<()>;
+
+    /// Whether a flush is still running; does not wait. One that has ended counts from then on: see
+    /// [`Backend::durable_index`].
+    ///
+    /// # Errors
+    /// Those of the engine's flush, also where it panicked in the background; then `Poisoned`.
+    fn poll_flush(&mut self) -> Result<FlushState>;
+
+    /// Makes everything written before durable: begins a flush, and waits for its end.
     ///
     /// # Errors
     /// Those of the engine, then `Poisoned`.
     fn flush(&mut self) -> Result<()>;
 
-    /// The value of [`crate::APPLIED_INDEX_KEY`] that is proven durable: as it was when the store was opened
-    /// or last flushed, not as it was last written. `None` if there was none.
+    /// The value of [`crate::APPLIED_INDEX_KEY`] that is proven durable: as it was when the store was opened,
+    /// or when the last flush that is known to have ended *began*, never as it was last written. `None` if
+    /// there was none.
     ///
     /// # Errors
     /// `Poisoned`.

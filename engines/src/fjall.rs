@@ -16,7 +16,7 @@ use fjall::{
 };
 
 use crate::durable::EntryKind;
-use crate::guard::{self, Store};
+use crate::guard::{self, FlushWork, Store};
 use crate::{
     Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, archive, durable,
     through_scratch,
@@ -75,6 +75,8 @@ struct FjallStore {
     keyspace: Keyspace,
     database: Database,
     dir: PathBuf,
+    /// [`Options::sync_engine_log`].
+    sync_journal: bool,
 }
 
 impl FjallStore {
@@ -93,8 +95,24 @@ impl FjallStore {
         // fjall stores these options with the keyspace: they count when it is created, never again.
         let keyspace_options = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
         let keyspace = database.keyspace(KEYSPACE, keyspace_options).map_err(translate)?;
-        Ok(FjallStore { keyspace, database, dir: dir.to_path_buf() })
+        let sync_journal = options.sync_engine_log;
+        Ok(FjallStore { keyspace, database, dir: dir.to_path_buf(), sync_journal })
     }
+}
+
+/// Seals the memtable; fjall's worker thread makes a table of it.
+fn seal(keyspace: &Keyspace) -> Result<()> {
+    keyspace.rotate_memtable().map(drop).map_err(translate)
+}
+
+/// Waits until every sealed memtable has become a table, which fjall syncs before it counts.
+fn wait_for_tables(database: &Database, keyspace: &Keyspace) -> Result<()> {
+    while keyspace.tree.sealed_memtable_count() > 0 {
+        // Fails once the worker thread has; fjall's own `rotate_memtable_and_wait` would wait for ever.
+        database.persist(PersistMode::Buffer).map_err(translate)?;
+        thread::sleep(TABLE_POLL);
+    }
+    Ok(())
 }
 
 impl Store for FjallStore {
@@ -114,8 +132,14 @@ impl Store for FjallStore {
         changes.commit().map_err(translate)
     }
 
-    fn flush(&mut self) -> Result<()> {
-        self.database.persist(PersistMode::SyncAll).map_err(translate)
+    fn begin_flush(&mut self) -> Result<FlushWork> {
+        if self.sync_journal {
+            self.database.persist(PersistMode::SyncAll).map_err(translate)?;
+            return Ok(FlushWork::Done);
+        }
+        seal(&self.keyspace)?;
+        let (database, keyspace) = (self.database.clone(), self.keyspace.clone());
+        Ok(FlushWork::InBackground(Box::new(move || wait_for_tables(&database, &keyspace))))
     }
 
     fn size_bytes(&self) -> Result<u64> {
@@ -123,17 +147,13 @@ impl Store for FjallStore {
     }
 
     fn defragment(&mut self) -> Result<()> {
-        self.keyspace.rotate_memtable().map_err(translate)?;
-        while self.keyspace.tree.sealed_memtable_count() > 0 {
-            // Fails once the worker thread has; fjall's own `rotate_memtable_and_wait` would wait for ever.
-            self.database.persist(PersistMode::Buffer).map_err(translate)?;
-            thread::sleep(TABLE_POLL);
-        }
+        seal(&self.keyspace)?;
+        wait_for_tables(&self.database, &self.keyspace)?;
         self.keyspace.major_compact().map_err(translate)
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        let FjallStore { keyspace, database, dir } = *self;
+        let FjallStore { keyspace, database, dir, sync_journal: _ } = *self;
         drop(keyspace);
         // Waits until the worker has left its loop; the worker's own handles go a moment later.
         drop(database);

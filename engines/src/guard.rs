@@ -6,11 +6,20 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 
 use crate::{
-    APPLIED_INDEX_KEY, Backend, Batch, Change, EngineError, EngineId, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX,
-    View, Visit, decode_applied_index,
+    APPLIED_INDEX_KEY, Backend, Batch, Change, EngineError, EngineId, FlushState, KEY_BYTES_MAX, Result,
+    VALUE_BYTES_MAX, View, Visit, decode_applied_index,
 };
+
+/// What is left to do of a flush that has begun.
+pub enum FlushWork {
+    /// Nothing: everything is durable.
+    Done,
+    /// This, on a thread of its own, while the store is in use. Whatever it panics with becomes an error.
+    InBackground(Box<dyn FnOnce() -> Result<()> + Send>),
+}
 
 /// What an adapter implements: its engine's calls, with the engine's errors translated, and nothing else.
 /// Batches arrive checked. The contracts are those of [`Backend`].
@@ -27,11 +36,17 @@ pub trait Store: Send {
     /// Those of the engine.
     fn write(&mut self, batch: &Batch) -> Result<()>;
 
-    /// As [`Backend::flush`]: everything written before is durable on return.
+    /// As [`Backend::begin_flush`]: what was written before is durable once the returned work is done, and
+    /// nothing that is written later becomes part of it. No other flush is running.
     ///
     /// # Errors
     /// Those of the engine.
-    fn flush(&mut self) -> Result<()>;
+    fn begin_flush(&mut self) -> Result<FlushWork>;
+
+    /// Whether so much is in memory only that a flush has to begin now. Most engines see to that themselves.
+    fn wants_flush(&self) -> bool {
+        false
+    }
 
     /// As [`Backend::size_bytes`].
     ///
@@ -65,7 +80,8 @@ pub fn open(
     open_store: impl FnOnce() -> Result<Box<dyn Store>>,
 ) -> Result<Box<dyn Backend>> {
     let store = contain(engine, open_store)?;
-    let mut guarded = Guarded { engine, store: Some(store), failure: OnceLock::new(), durable_index: None };
+    let mut guarded =
+        Guarded { engine, store: Some(store), failure: OnceLock::new(), flushing: None, durable_index: None };
     if let Some(index) = guarded.written_index()? {
         let mut proof = Batch::new();
         proof.put_applied_index(index);
@@ -82,7 +98,23 @@ struct Guarded {
     store: Option<Box<dyn Store>>,
     /// The first failure, in words.
     failure: OnceLock<String>,
+    flushing: Option<Flushing>,
     durable_index: Option<u64>,
+}
+
+/// A flush in the background.
+struct Flushing {
+    /// The applied index as it was written when the flush began.
+    index: Option<u64>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Flushing {
+    /// Waits for its end; returns the index that is durable now.
+    fn finish(self) -> Result<Option<u64>> {
+        // The thread contains the engine's panics itself; what is left is a panic while one is dropped.
+        self.thread.join().unwrap_or_else(|payload| resume_unwind(payload)).map(|()| self.index)
+    }
 }
 
 impl Guarded {
@@ -158,6 +190,32 @@ impl Guarded {
         }
     }
 
+    /// Waits for the flush that is running, if one is, and takes its outcome.
+    fn wait_for_flush(&mut self) -> Result<()> {
+        let Some(flushing) = self.flushing.take() else { return Ok(()) };
+        let finished = contain(self.engine, || flushing.finish());
+        self.durable_index = self.note_failure(finished)?;
+        Ok(())
+    }
+
+    /// Begins a flush while none is running. The index is read before: it is in memory with what it covers, and
+    /// this is the store's one writer.
+    fn begin_next_flush(&mut self) -> Result<()> {
+        let index = self.written_index()?;
+        match self.call_mut(|store| store.begin_flush())? {
+            FlushWork::Done => self.durable_index = index,
+            FlushWork::InBackground(work) => {
+                let engine = self.engine;
+                let spawned = thread::Builder::new()
+                    .name(format!("{engine}-flush"))
+                    .spawn(move || contain(engine, work))
+                    .map_err(EngineError::io("starting a thread for a flush"));
+                self.flushing = Some(Flushing { index, thread: self.note_failure(spawned)? });
+            }
+        }
+        Ok(())
+    }
+
     fn written_index(&self) -> Result<Option<u64>> {
         let Some(value) = self.get(APPLIED_INDEX_KEY)? else { return Ok(None) };
         let index = decode_applied_index(&value).ok_or_else(|| EngineError::Corrupt {
@@ -194,14 +252,29 @@ impl Backend for Guarded {
         if batch.is_empty() {
             return Ok(());
         }
-        self.call_mut(|store| store.write(batch))
+        self.call_mut(|store| store.write(batch))?;
+        if self.call(|store| Ok(store.wants_flush()))? { self.begin_flush() } else { Ok(()) }
+    }
+
+    fn begin_flush(&mut self) -> Result<()> {
+        self.check()?;
+        self.wait_for_flush()?;
+        self.begin_next_flush()
+    }
+
+    fn poll_flush(&mut self) -> Result<FlushState> {
+        self.check()?;
+        match &self.flushing {
+            Some(Flushing { index, thread }) if !thread.is_finished() => {
+                Ok(FlushState::Running { index: *index })
+            }
+            Some(_) | None => self.wait_for_flush().map(|()| FlushState::Idle),
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let index = self.written_index()?;
-        self.call_mut(|store| store.flush())?;
-        self.durable_index = index;
-        Ok(())
+        self.begin_flush()?;
+        self.wait_for_flush()
     }
 
     fn durable_index(&self) -> Result<Option<u64>> {
@@ -214,6 +287,8 @@ impl Backend for Guarded {
     }
 
     fn defragment(&mut self) -> Result<()> {
+        self.check()?;
+        self.wait_for_flush()?;
         self.call_mut(|store| store.defragment())
     }
 
@@ -223,13 +298,17 @@ impl Backend for Guarded {
     }
 
     fn close(mut self: Box<Self>) -> Result<()> {
+        // What a flush ran into has made the store unusable, not impossible to close.
+        let flushed = self.wait_for_flush();
         let store = self.store.take().expect("the store is there until it is closed");
-        contain(self.engine, || store.close())
+        contain(self.engine, || store.close()).and(flushed)
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
+        // The store's files and locks are in use until the flush has ended; its outcome is nobody's any more.
+        let _ = self.wait_for_flush();
         if let Some(store) = self.store.take() {
             // An engine that failed may panic once more while it is dropped; nobody is left to be told.
             let _ = contain(self.engine, || {
@@ -307,6 +386,7 @@ mod tests {
         pairs: BTreeMap<Vec<u8>, Vec<u8>>,
         calls: Vec<&'static str>,
         fail: Option<(&'static str, Failure)>,
+        is_full: bool,
     }
 
     #[derive(Clone, Copy)]
@@ -358,8 +438,14 @@ mod tests {
             Ok(())
         }
 
-        fn flush(&mut self) -> Result<()> {
-            self.call("flush")
+        fn begin_flush(&mut self) -> Result<FlushWork> {
+            self.call("begin_flush")?;
+            let script = self.clone();
+            Ok(FlushWork::InBackground(Box::new(move || script.call("flush"))))
+        }
+
+        fn wants_flush(&self) -> bool {
+            self.0.lock().unwrap().is_full
         }
 
         fn size_bytes(&self) -> Result<u64> {
@@ -414,6 +500,8 @@ mod tests {
             ("view", store.view().map(drop)),
             ("write", store.write(&batch)),
             ("write of nothing", store.write(&Batch::new())),
+            ("begin_flush", store.begin_flush()),
+            ("poll_flush", store.poll_flush().map(drop)),
             ("flush", store.flush()),
             ("durable_index", store.durable_index().map(drop)),
             ("size_bytes", store.size_bytes().map(drop)),
@@ -427,14 +515,14 @@ mod tests {
 
     #[test]
     fn whatever_fails_once_fails_for_good() {
-        for call in ["view", "get", "scan", "write", "flush", "size_bytes", "defragment"] {
+        for call in ["view", "get", "scan", "write", "begin_flush", "flush", "size_bytes", "defragment"] {
             for failure in [Failure::Error, Failure::Panic, Failure::PanicWithText] {
                 let script = ScriptedStore::default();
                 let mut store = open_script(&script).unwrap();
                 script.tell(call, failure);
                 poisoned_calls(&mut *store);
                 script.calls();
-                assert_eq!(poisoned_calls(&mut *store).len(), 13, "after {call} failed");
+                assert_eq!(poisoned_calls(&mut *store).len(), 15, "after {call} failed");
                 assert_eq!(script.calls(), [""; 0], "the engine is not asked again after {call} failed");
                 store.close().unwrap();
                 assert_eq!(script.calls(), ["close"], "but it is closed");
@@ -496,7 +584,12 @@ mod tests {
         script.calls();
         let store = open_script(&script).unwrap();
         assert_eq!(store.durable_index().unwrap(), Some(3));
-        assert_eq!(script.calls()[2..], ["write", "view", "get", "flush"], "written again, then flushed");
+        let calls = script.calls();
+        assert_eq!(
+            calls[2..],
+            ["write", "view", "get", "begin_flush", "flush"],
+            "written again, then flushed"
+        );
         drop(store);
 
         script.tell("flush", Failure::Error);
@@ -504,6 +597,62 @@ mod tests {
             matches!(open_script(&script).map(drop), Err(EngineError::Io { .. })),
             "unproven, so not opened"
         );
+    }
+
+    fn put_index(store: &mut dyn Backend, index: u64) {
+        let mut batch = Batch::new();
+        batch.put_applied_index(index);
+        store.write(&batch).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_while_a_flush_runs_is_not_proven_by_it() {
+        let script = ScriptedStore::default();
+        let mut store = open_script(&script).unwrap();
+        put_index(&mut *store, 3);
+        store.begin_flush().unwrap();
+        put_index(&mut *store, 4);
+        while let FlushState::Running { index } = store.poll_flush().unwrap() {
+            assert_eq!(index, Some(3));
+            thread::yield_now();
+        }
+        assert_eq!(store.durable_index().unwrap(), Some(3));
+        store.flush().unwrap();
+        assert_eq!(store.durable_index().unwrap(), Some(4));
+    }
+
+    #[test]
+    fn a_full_memory_begins_a_flush_and_waits_for_the_one_before() {
+        let script = ScriptedStore::default();
+        let mut store = open_script(&script).unwrap();
+        script.0.lock().unwrap().is_full = true;
+        for index in 1..=3 {
+            put_index(&mut *store, index);
+        }
+        assert!(store.durable_index().unwrap() >= Some(2), "the flushes of the writes before have ended");
+        store.close().unwrap();
+        let flushes = script.calls().into_iter().filter(|call| *call == "flush").count();
+        assert_eq!(flushes, 3);
+    }
+
+    #[test]
+    fn a_flush_that_fails_in_the_background_is_told_at_the_next_look() {
+        for failure in [Failure::Error, Failure::Panic, Failure::PanicWithText] {
+            let script = ScriptedStore::default();
+            let mut store = open_script(&script).unwrap();
+            put_index(&mut *store, 3);
+            script.tell("flush", failure);
+            store.begin_flush().unwrap();
+            let failed = loop {
+                match store.poll_flush() {
+                    Ok(FlushState::Running { .. }) => thread::yield_now(),
+                    Ok(FlushState::Idle) => panic!("the flush failed"),
+                    Err(error) => break error,
+                }
+            };
+            assert!(!matches!(failed, EngineError::Poisoned { .. }), "{failed}");
+            assert!(matches!(store.durable_index(), Err(EngineError::Poisoned { .. })));
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ mod registry;
 pub mod sled;
 mod through_scratch;
 
-pub use backend::{Backend, Engine, View, Visit, content_hash};
+pub use backend::{Backend, Engine, FlushState, View, Visit, content_hash};
 pub use batch::{
     APPLIED_INDEX_KEY, Batch, Change, KEY_BYTES_MAX, VALUE_BYTES_MAX, decode_applied_index,
     encode_applied_index,

@@ -1,8 +1,8 @@
 //! lsm-tree 3.1: a log-structured merge tree without a log.
 //!
 //! What is written stays in the memtable until a flush makes a table of it; whoever needs more keeps a log of his
-//! own, and plays it again from what the applied index proves. There are no threads: tables are written and
-//! compacted by the calls of the owner.
+//! own, and plays it again from what the applied index proves. lsm-tree has no threads: tables are written and
+//! compacted by whoever calls it, here a thread for each flush.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, Error, Guard, IterGuardImpl, SeqNo, SequenceNumberCounter,
 };
 
-use crate::guard::{self, Store};
+use crate::guard::{self, FlushWork, Store};
 use crate::{
     Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, archive, durable,
     through_scratch,
@@ -67,6 +67,7 @@ impl Engine for LsmTree {
 
 /// A tree with the sequence numbers that lsm-tree leaves to its caller. It has one user, so no reader ever needs
 /// an older version than the last: everything below the next number may be collected.
+#[derive(Clone)]
 pub(crate) struct NumberedTree {
     tree: AnyTree,
     /// The number of the next batch.
@@ -103,14 +104,30 @@ impl NumberedTree {
 
     /// Makes a table of everything that is in memory.
     pub(crate) fn flush(&self) -> std::result::Result<(), Error> {
-        let lock = self.tree.get_flush_lock();
+        let collectable = self.seal();
+        self.flush_sealed(collectable)
+    }
+
+    /// Seals the memtable, so that what is written from now on goes to another one. Returns the sequence number
+    /// below which superseded versions may go: every later reader sees at least that.
+    fn seal(&self) -> SeqNo {
         self.tree.rotate_memtable();
-        self.tree.flush(&lock, self.seqno.get()).map(drop)
+        self.seqno.get()
+    }
+
+    /// Makes tables of the memtables that are sealed.
+    fn flush_sealed(&self, collectable: SeqNo) -> std::result::Result<(), Error> {
+        let lock = self.tree.get_flush_lock();
+        self.tree.flush(&lock, collectable).map(drop)
     }
 
     /// Compacts where the levels call for it.
     pub(crate) fn compact(&self, strategy: Leveled) -> std::result::Result<(), Error> {
-        self.tree.compact(Arc::new(strategy), self.seqno.get())
+        self.compact_below(strategy, self.seqno.get())
+    }
+
+    fn compact_below(&self, strategy: Leveled, collectable: SeqNo) -> std::result::Result<(), Error> {
+        self.tree.compact(Arc::new(strategy), collectable)
     }
 
     /// Compacts everything into tables of about `table_bytes`.
@@ -163,15 +180,20 @@ impl Store for LsmTreeStore {
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
         self.tree.write(batch.outcome());
-        if self.tree.memtable_bytes() > self.memtable_bytes {
-            self.flush()?;
-        }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
-        self.tree.flush().map_err(translate)?;
-        self.tree.compact(Leveled::default()).map_err(translate)
+    fn begin_flush(&mut self) -> Result<FlushWork> {
+        let collectable = self.tree.seal();
+        let tree = self.tree.clone();
+        Ok(FlushWork::InBackground(Box::new(move || {
+            tree.flush_sealed(collectable).map_err(translate)?;
+            tree.compact_below(Leveled::default(), collectable).map_err(translate)
+        })))
+    }
+
+    fn wants_flush(&self) -> bool {
+        self.tree.memtable_bytes() > self.memtable_bytes
     }
 
     fn size_bytes(&self) -> Result<u64> {
@@ -184,7 +206,7 @@ impl Store for LsmTreeStore {
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        // There are no threads to wait for, and what was not flushed is gone.
+        // The guard has waited for the flush, and what was not flushed is gone.
         drop(self);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 
-use crate::guard::{self, Store};
+use crate::guard::{self, FlushWork, Store};
 use crate::sled::export;
 use crate::{Backend, Batch, Change, Engine, EngineError, EngineId, Options, Result, View, Visit, durable};
 
@@ -86,8 +86,8 @@ impl Store for MemStore {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
-        write_out(&self.pairs, &self.dir)
+    fn begin_flush(&mut self) -> Result<FlushWork> {
+        write_out(&self.pairs, &self.dir).map(|()| FlushWork::Done)
     }
 
     fn size_bytes(&self) -> Result<u64> {

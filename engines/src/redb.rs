@@ -10,7 +10,7 @@ use redb::{
     TableHandle,
 };
 
-use crate::guard::{self, Store};
+use crate::guard::{self, FlushWork, Store};
 use crate::{
     Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, durable, through_scratch,
 };
@@ -121,9 +121,10 @@ impl Store for RedbStore {
         transaction.commit().map_err(translate)
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn begin_flush(&mut self) -> Result<FlushWork> {
         // An empty transaction with durability `Immediate` makes the `None` commits before it durable.
-        self.database.begin_write().map_err(translate)?.commit().map_err(translate)
+        self.database.begin_write().map_err(translate)?.commit().map_err(translate)?;
+        Ok(FlushWork::Done)
     }
 
     fn size_bytes(&self) -> Result<u64> {

@@ -128,6 +128,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         design: Design::default(),
         policy: Policy::Random,
         sync_after_open: true,
+        sync_engine_log: true,
         nodes,
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,

@@ -174,6 +174,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::HardState { .. }
         | ReplicaEvent::Applied { .. }
         | ReplicaEvent::StateHash { .. }
+        | ReplicaEvent::FlushedIndexBehind { .. }
         | ReplicaEvent::FlushBegin { .. }
         | ReplicaEvent::FlushEnd { .. }
         | ReplicaEvent::LogCompacted { .. }

@@ -153,6 +153,7 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::TornTail { .. } => "torn tail",
         ReplicaEvent::InstallResumed { .. } => "install resumed",
         ReplicaEvent::EngineFinding { .. } => "engine finding",
+        ReplicaEvent::FlushedIndexBehind { .. } => "flushed index behind",
         ReplicaEvent::StoreDiscarded { .. } => "store discarded",
         ReplicaEvent::Converted { .. } => "converted",
         ReplicaEvent::Started { .. } => "started",

@@ -1,5 +1,6 @@
 //! From what a run saw to the model's verdicts.
 
+use crate::flushed;
 use crate::installation;
 use crate::observation::Observed;
 use crate::refusal;
@@ -26,6 +27,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
+    violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
     let order = linearizable(&decided(evidence, history));
     let undecided_after_steps = order.as_ref().err().copied();
     violations.extend(order.ok().flatten());
@@ -184,6 +186,7 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::HardState { .. }
             | ReplicaEvent::Applied { .. }
             | ReplicaEvent::StateHash { .. }
+            | ReplicaEvent::FlushedIndexBehind { .. }
             | ReplicaEvent::FlushBegin { .. }
             | ReplicaEvent::FlushEnd { .. }
             | ReplicaEvent::LogCompacted { .. }
@@ -267,6 +270,7 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::Converted { .. }
                 | ReplicaEvent::StateChanged { .. }
                 | ReplicaEvent::StateHash { .. }
+                | ReplicaEvent::FlushedIndexBehind { .. }
                 | ReplicaEvent::FlushBegin { .. }
                 | ReplicaEvent::FlushEnd { .. }
                 | ReplicaEvent::LogCompacted { .. }

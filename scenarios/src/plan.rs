@@ -34,6 +34,10 @@ pub struct Plan {
     /// would: it spares the run what docs/findings says of engines that never sync the names of their files.
     #[serde(default)]
     pub sync_after_open: bool,
+    /// Whether a flush syncs the engine's own log, where it has one (fjall's journal). Without it the engine's tables
+    /// and the raft log are all that a power failure leaves.
+    #[serde(default = "sync_engine_log")]
+    pub sync_engine_log: bool,
     /// The replicas; replica 1 is the first.
     pub nodes: Vec<NodePlan>,
     /// The links between replicas.
@@ -47,6 +51,11 @@ pub struct Plan {
     /// Changes of release and engine, one after another; each waits until the cluster has recovered from the
     /// one before.
     pub upgrades: Vec<Upgrade>,
+}
+
+/// The default of [`Plan::sync_engine_log`].
+fn sync_engine_log() -> bool {
+    true
 }
 
 /// One replica at the start.

@@ -1,6 +1,7 @@
 //! The named scenarios: what each makes of a seed, and what it promises.
 
 use crate::generate;
+use crate::kill_gate;
 use crate::plan::Plan;
 use crate::targeted;
 use std::fmt;
@@ -23,6 +24,8 @@ pub enum Scenario {
     Lagging,
     /// Release 2 beside release 1 that needs snapshots.
     MixedReleases,
+    /// Kills at random disk operations, one after another and all at once.
+    KillGate,
 }
 
 /// A scenario that does not exist.
@@ -35,7 +38,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -43,6 +46,7 @@ impl Scenario {
         Self::Blackout,
         Self::Lagging,
         Self::MixedReleases,
+        Self::KillGate,
     ];
 
     /// The name on the command line and in plans.
@@ -55,6 +59,7 @@ impl Scenario {
             Self::Blackout => "blackout",
             Self::Lagging => "lagging",
             Self::MixedReleases => "mixed-releases",
+            Self::KillGate => "kill-gate",
         }
     }
 
@@ -74,6 +79,9 @@ impl Scenario {
             Self::MixedReleases => {
                 "release 2 with its own engines beside a release-1 node that needs snapshots"
             }
+            Self::KillGate => {
+                "process kills and power failures at random disk operations, of one replica up to all at once"
+            }
         }
     }
 
@@ -87,6 +95,7 @@ impl Scenario {
             Self::Blackout => targeted::blackout(seed),
             Self::Lagging => targeted::lagging(seed),
             Self::MixedReleases => targeted::mixed_releases(seed),
+            Self::KillGate => kill_gate::plan(seed),
         }
     }
 }

@@ -148,7 +148,7 @@ fn healthy(seed: u64, scenario: Scenario) -> Plan {
     plan
 }
 
-fn finish(mut plan: Plan, heal_at_ms: u64) -> Plan {
+pub(crate) fn finish(mut plan: Plan, heal_at_ms: u64) -> Plan {
     plan.heal_at_ms = heal_at_ms;
     plan.operations.sort_by_key(|operation| operation.at_ms);
     plan.faults.sort_by_key(|fault| fault.at_ms);
@@ -160,7 +160,13 @@ fn fault(plan: &mut Plan, at_ms: u64, fault: Fault) {
 }
 
 /// `count` operations, most of them writes, of which `large` percent are of 3 KiB.
-fn operations(plan: &mut Plan, entropy: &mut Entropy, span_ms: std::ops::Range<u64>, count: u64, large: u32) {
+pub(crate) fn operations(
+    plan: &mut Plan,
+    entropy: &mut Entropy,
+    span_ms: std::ops::Range<u64>,
+    count: u64,
+    large: u32,
+) {
     for _ in 0..count {
         let at_ms = span_ms.start + entropy.below(span_ms.end - span_ms.start);
         let client = small(entropy.below(CLIENTS));

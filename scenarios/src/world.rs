@@ -162,7 +162,7 @@ impl World {
             self.with_node(number, |node| (Arc::clone(&node.stop), node.engine, node.release, node.change));
         let peers: Vec<u64> = (1..=self.count()).collect();
         let design = self.plan.design;
-        let sync_after_open = self.plan.sync_after_open;
+        let (sync_after_open, sync_engine_log) = (self.plan.sync_after_open, self.plan.sync_engine_log);
         let log = self.log.clone();
         self.machine.start(id, move |process| {
             let mut config =
@@ -175,6 +175,7 @@ impl World {
             };
             tune(&mut config);
             config.engine_options.sync_after_open = sync_after_open;
+            config.engine_options.sync_engine_log = sync_engine_log;
             run_replica(number, config, process, stop, log)
         });
     }

@@ -79,6 +79,10 @@ fn scenario_for(field: &str) -> Scenario {
         "release_one_streams" => Scenario::MixedReleases,
         // Snapshots that damage, that break, that crash; and replicas that are behind and answer.
         "wire_size" | "digest" | "header" | "snapshot_install" | "reads" => Scenario::Lagging,
+        // What was noted as flushed, and cut from the log, is missed after a kill at the wrong moment.
+        "flush_index" | "flush_order" | "flush_index_place" | "flush_index_directory_sync" | "log_cut" => {
+            Scenario::KillGate
+        }
         // What is applied a second time was applied before a crash, by any engine.
         "apply" => Scenario::Power,
         _ => Scenario::Default,

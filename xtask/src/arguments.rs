@@ -22,7 +22,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  cargo xtask sim --seed 42\n  cargo xtask sim --seed 7 --scenario power \
                             --trace power-7.txt\n  cargo xtask sim --seed 7 --write-plan p.ron && cargo xtask sim \
-                            --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local\n  cargo xtask sim --seed 3 --engines lsm-tree,redb,lsm-tree"
+                            --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local\n  cargo xtask sim --seed 3 --engines lsm-tree,redb,lsm-tree\n  cargo xtask sim --scenario kill-gate --kills 1000 --engines lsm-tree"
     )]
     Sim(SimArguments),
     /// Run many seeds, one process each, and sum up.
@@ -64,6 +64,10 @@ pub(crate) struct SimArguments {
     /// The scenario that makes the plan.
     #[arg(long, default_value = "default", conflicts_with = "plan")]
     pub(crate) scenario: Scenario,
+    /// With scenario kill-gate: run one seed after another, from --seed or 1 on, one process each, until so many kills
+    /// have fallen, and sum up.
+    #[arg(long, value_name = "N", conflicts_with_all = ["plan", "trace", "write_plan", "twice", "hermetic"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) kills: Option<u64>,
     /// The engines of the nodes, in their order, instead of the plan's; where there are more nodes, from the first again.
     #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
     pub(crate) engines: Vec<EngineName>,

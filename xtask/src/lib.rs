@@ -10,6 +10,7 @@ mod arguments;
 mod corpus;
 mod crash;
 mod failure;
+mod kill_gate;
 mod output;
 mod render;
 mod render_crash;

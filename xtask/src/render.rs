@@ -251,6 +251,52 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
     text
 }
 
+/// What the kill gate saw.
+pub(crate) fn kill_gate(summary: &scenarios::kill_gate::Summary, elapsed: Duration) -> String {
+    let mut text = String::new();
+    line!(
+        text,
+        "{} kills in {:.1} s: {} of the process, {} of the power; {} during recovery, {} inside a write",
+        summary.kills(),
+        elapsed.as_secs_f64(),
+        summary.process_kills,
+        summary.power_failures,
+        summary.in_recovery,
+        summary.in_write
+    );
+    line!(text, "  runs         {}, from seed {} on", summary.runs, summary.first_seed);
+    if summary.held() {
+        line!(text, "  held         no replica diverged, and no acknowledged write was lost");
+    }
+    for (seed, check) in &summary.violated {
+        line!(text, "  violated     seed {seed}: {check}");
+    }
+    for (seed, why) in &summary.incomplete {
+        line!(text, "  incomplete   seed {seed}: {}", why.lines().next().unwrap_or_default());
+    }
+    for (engine, count) in &summary.rebuilt {
+        line!(text, "  engine       {engine}: {count} stores set aside and rebuilt");
+    }
+    if summary.runs_waived > 0 {
+        line!(
+            text,
+            "  not counted  {} kills in {} runs in which the engines of a majority had lost their state at once",
+            summary.kills_waived,
+            summary.runs_waived
+        );
+    }
+    if summary.processor_s > 0.0 {
+        line!(
+            text,
+            "  cost         {:.1} CPU-seconds, {:.1} kills and {:.0} acknowledged operations per CPU-second",
+            summary.processor_s,
+            summary.kills() as f64 / summary.processor_s,
+            summary.acknowledged as f64 / summary.processor_s
+        );
+    }
+    text
+}
+
 /// What became of the wrong designs.
 pub(crate) fn zoo(outcomes: &[ZooOutcome]) -> String {
     let mut text = String::new();

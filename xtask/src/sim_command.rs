@@ -2,6 +2,7 @@
 
 use crate::arguments::SimArguments;
 use crate::failure::Failure;
+use crate::kill_gate;
 use crate::{output, render};
 use scenarios::plan::{EngineName, Plan};
 use scenarios::{Execution, RunOptions, execute};
@@ -15,6 +16,9 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
     if arguments.design.iter().any(|choice| choice == "list") {
         output::print(&render::designs())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(kills) = arguments.kills {
+        return kill_gate::run(kills, arguments);
     }
     let mut plan = match (&arguments.plan, arguments.seed) {
         (Some(file), _) => read_plan(file)?,

@@ -20,6 +20,7 @@
 //! 'l' id  u64 (its bits)    value of a lease  0  granted time to live, in seconds    u64
 //!                                             8  what of it the last checkpoint left  u64   0: all
 //! 'a' member  u64           no value: the disk of that member is full
+//! 'm' "flushed-index"  u64   only under a wrong design (`FlushIndexPlace::InsideEngine`)
 //! ```
 //!
 //! A compaction writes its scheduled marker in the batch of its entry, then forgets records in batches of their
@@ -52,6 +53,8 @@ pub(super) const LEASES_END: &[u8] = b"m";
 pub(super) const ALARMS_START: &[u8] = b"a";
 /// Where they end.
 pub(super) const ALARMS_END: &[u8] = b"b";
+/// The key of the flushed index; only the wrong design has it here.
+pub(super) const FLUSHED_KEY: &[u8] = b"mflushed-index";
 /// The number of this layout.
 pub(super) const FORMAT: u32 = 1;
 

@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use engines::{Backend, Batch, EngineId};
+use engines::{Backend, Batch, EngineId, FlushState};
 
 pub use admission::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX, check};
 pub use commands::without_ranges;
@@ -241,6 +241,41 @@ impl Store {
     /// The current revision; [`EMPTY_REVISION`] before the first write.
     pub fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// Begins to make everything applied durable, in the background where the engine can: see
+    /// [`Backend::begin_flush`].
+    ///
+    /// # Errors
+    /// `Engine`: the store serves nothing more until reopened.
+    pub fn begin_flush(&mut self) -> Result<(), StoreError> {
+        self.check_usable()?;
+        self.write_index_behind()?;
+        let begun = self.backend.begin_flush();
+        self.poisoning(begun)
+    }
+
+    /// Whether a flush is running; one that has ended counts in [`Store::durable_index`] from then on.
+    ///
+    /// # Errors
+    /// `Engine`, of the flush in the background: the store serves nothing more until reopened.
+    pub fn poll_flush(&mut self) -> Result<FlushState, StoreError> {
+        self.check_usable()?;
+        let state = self.backend.poll_flush();
+        self.poisoning(state)
+    }
+
+    /// Writes into the engine itself that the store is flushed up to `index`; see
+    /// [`crate::design::FlushIndexPlace::InsideEngine`].
+    pub(crate) fn write_flushed_index(&mut self, index: u64) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(layout::FLUSHED_KEY, index.to_le_bytes());
+        self.write(&batch)
+    }
+
+    /// What [`Store::write_flushed_index`] wrote last; zero if nothing.
+    pub(crate) fn flushed_index_inside(&self) -> Result<u64, StoreError> {
+        restore::number(self.backend.as_ref(), layout::FLUSHED_KEY, "flushed index")
     }
 
     /// Makes everything applied durable.
@@ -447,7 +482,7 @@ impl Store {
     }
 
     /// After a failed write or flush nobody knows what the engine holds.
-    fn poisoning(&mut self, result: engines::Result<()>) -> Result<(), StoreError> {
+    fn poisoning<T>(&mut self, result: engines::Result<T>) -> Result<T, StoreError> {
         if let Err(error) = &result {
             self.poison = Some(error.to_string());
         }

@@ -324,7 +324,7 @@ fn check_format(backend: &dyn Backend) -> Result<bool, StoreError> {
     }
 }
 
-fn number(backend: &dyn Backend, key: &[u8], name: &str) -> Result<u64, StoreError> {
+pub(super) fn number(backend: &dyn Backend, key: &[u8], name: &str) -> Result<u64, StoreError> {
     match backend.get(key)? {
         None => Ok(0),
         Some(bytes) => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| malformed(name))?)),

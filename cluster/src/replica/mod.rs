@@ -107,7 +107,8 @@ impl Replica {
     ) -> Result<Replica, ReplicaError> {
         config.check()?;
         let directory = Directory::create(&config.directory)?;
-        let startup::Ready { log, store, recovery } = startup::start(&config, &directory, &*observer)?;
+        let startup::Ready { log, store, recovery, flushed } =
+            startup::start(&config, &directory, &*observer)?;
         let applied = store.as_ref().map_or(0, Store::applied_index);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = raft::RawNode::new(&raft_config(&config, applied), log, &logger)?;
@@ -122,7 +123,7 @@ impl Replica {
             peers: Peers::new(config.id, &config.peers),
             proposals: Proposals::default(),
             reads: Reads::default(),
-            flushing: Flushing::new(applied),
+            flushing: Flushing::new(flushed, applied),
             sendings: Vec::new(),
             attempts: 0,
             receiving: None,
@@ -167,7 +168,7 @@ impl Replica {
             self.issue_reads();
             self.carry_out_ready()?;
             self.serve_reads()?;
-            self.flush_if_due()?;
+            self.see_to_flushes()?;
             self.pump_sendings();
         }
     }

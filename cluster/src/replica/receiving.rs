@@ -134,7 +134,7 @@ impl Replica {
         let store = startup::open_store(&self.config, &self.directory.store(), self.config.engine)?;
         assert_eq!(store.applied_index(), index, "what was laid out is what was checked");
         self.store = Some(store);
-        self.flushing = Flushing::new(index);
+        self.flushing = Flushing::new(index, index);
         self.rebuild = None;
         self.observer.event(&ReplicaEvent::SnapshotInstallEnd { index });
         self.observer.event(&ReplicaEvent::SnapshotReceived {

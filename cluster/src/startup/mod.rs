@@ -12,12 +12,16 @@ use engines::{EngineError, EngineId, marker};
 use raft::eraftpb::{ConfState, HardState};
 use snapshots::Release;
 
-pub use table::{Decision, EngineState, Finding, Found, LogState, Refusal, WithoutState, decide};
+pub use table::{
+    Decision, EngineState, Finding, FlushedIndex, Found, LogState, Refusal, WithoutState, decide,
+};
 
 use crate::config::{EngineChange, ReplicaConfig};
 use crate::conversion;
+use crate::design::FlushIndexPlace;
 use crate::directory::{self, Directory};
 use crate::error::ReplicaError;
+use crate::flushed_index;
 use crate::install;
 use crate::mvcc::{Store, StoreError};
 use crate::observer::{Observer, Recovery, ReplicaEvent};
@@ -29,6 +33,8 @@ pub(crate) struct Ready {
     /// `None` until a peer's snapshot is installed.
     pub(crate) store: Option<Store>,
     pub(crate) recovery: Recovery,
+    /// What is persisted as flushed.
+    pub(crate) flushed: u64,
 }
 
 /// Opens the raft log and the store, as the table says.
@@ -47,11 +53,9 @@ pub(crate) fn start(
     }
     check_configuration(config, &mut log)?;
     let probed = probe(config, directory)?;
-    let found = Found {
-        engine: probed.state(),
-        log: LogState { first: log.first_index(), last: log.last_index(), term: log.hard_state().term },
-        has_peers: config.peers.len() > 1,
-    };
+    let flushed = flushed_index(config, directory, &log_state(&log))?;
+    let found =
+        Found { engine: probed.state(), log: log_state(&log), flushed, has_peers: config.peers.len() > 1 };
     let start = Start {
         config,
         directory,
@@ -60,6 +64,18 @@ pub(crate) fn start(
         log_first: found.log.first,
     };
     start.carry_out(decide(&found), probed, log)
+}
+
+/// What is persisted as flushed. Where that stands inside the engine, the log alone says it.
+fn flushed_index(
+    config: &ReplicaConfig,
+    directory: &Directory,
+    log: &LogState,
+) -> Result<FlushedIndex, ReplicaError> {
+    match config.design.flush_index_place {
+        FlushIndexPlace::OwnFile => flushed_index::read(directory),
+        FlushIndexPlace::InsideEngine => Ok(FlushedIndex::Known(log.cut())),
+    }
 }
 
 /// The configuration of the cluster is written once, at the first start, and never changes.
@@ -121,7 +137,10 @@ fn probe(config: &ReplicaConfig, directory: &Directory) -> Result<Probed, Replic
     }
     match open_store(config, &directory.store(), engine) {
         Ok(store) => {
-            let proves = store.durable_index()?;
+            let proves = match config.design.flush_index_place {
+                FlushIndexPlace::OwnFile => store.durable_index()?,
+                FlushIndexPlace::InsideEngine => store.flushed_index_inside()?,
+            };
             Ok(Probed::Open(store, proves))
         }
         Err(error) => unusable(engine, error),
@@ -198,7 +217,7 @@ impl Start<'_> {
             (Decision::Fresh, Probed::Open(store, _)) => {
                 (Some(self.in_wanted_engine(store, &mut log)?), Recovery::Fresh)
             }
-            (Decision::Fresh, _) => (Some(self.open()?), Recovery::Fresh),
+            (Decision::Fresh, _) => (Some(self.open_anew()?), Recovery::Fresh),
             (Decision::NoState(then), _) => self.without_state(then)?,
             (Decision::SetAside { finding, then }, probed) => {
                 self.set_aside(finding, probed)?;
@@ -209,14 +228,36 @@ impl Start<'_> {
             }
         };
         raise_commit(&mut log, store.as_ref().map_or(0, Store::applied_index))?;
-        Ok(Ready { log, store, recovery })
+        let flushed = self.settle_flushed_index(&log_state(&log))?;
+        Ok(Ready { log, store, recovery, flushed })
+    }
+
+    /// What is persisted as flushed, written anew where the raft log proves that the file system lost it. A damaged
+    /// one is lost, too: the store is set aside by now.
+    fn settle_flushed_index(&self, log: &LogState) -> Result<u64, ReplicaError> {
+        let flushed = match flushed_index(self.config, self.directory, log)? {
+            FlushedIndex::Known(index) => Some(index),
+            FlushedIndex::Absent | FlushedIndex::Damaged => None,
+        };
+        if flushed.unwrap_or(0) >= log.cut() {
+            return Ok(flushed.unwrap_or(0));
+        }
+        self.observer.event(&ReplicaEvent::FlushedIndexBehind { flushed, log_first: log.first });
+        flushed_index::persist(self.directory, log.cut(), &self.config.design)?;
+        Ok(log.cut())
     }
 
     fn without_state(&self, then: WithoutState) -> Result<(Option<Store>, Recovery), ReplicaError> {
         match then {
-            WithoutState::ReplayAll => Ok((Some(self.open()?), Recovery::Replay { from: 1 })),
+            WithoutState::ReplayAll => Ok((Some(self.open_anew()?), Recovery::Replay { from: 1 })),
             WithoutState::Rebuild => Ok((None, Recovery::Rebuild)),
         }
+    }
+
+    /// Begins a store that has flushed nothing yet.
+    fn open_anew(&self) -> Result<Store, ReplicaError> {
+        flushed_index::forget(self.directory)?;
+        self.open()
     }
 
     fn open(&self) -> Result<Store, ReplicaError> {
@@ -252,17 +293,23 @@ impl Start<'_> {
             Finding::NotWanted => {
                 ReplicaEvent::StoreDiscarded { from: engine, to: self.config.engine, set_aside }
             }
-            Finding::Broken { .. } | Finding::ProvesTooLittle { .. } => ReplicaEvent::EngineFinding {
-                engine,
-                cause: finding.to_string(),
-                proven_index,
-                log_first: self.log_first,
-                installed_index: self.installed_index,
-                set_aside,
-            },
+            Finding::Broken { .. } | Finding::ProvesTooLittle { .. } | Finding::FlushedIndexDamaged => {
+                ReplicaEvent::EngineFinding {
+                    engine,
+                    cause: finding.to_string(),
+                    proven_index,
+                    log_first: self.log_first,
+                    installed_index: self.installed_index,
+                    set_aside,
+                }
+            }
         });
         Ok(())
     }
+}
+
+fn log_state(log: &RaftLog) -> LogState {
+    LogState { first: log.first_index(), last: log.last_index(), term: log.hard_state().term }
 }
 
 /// The commit index is written without a sync, so it may be older than what the store proves to be applied. The

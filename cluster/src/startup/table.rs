@@ -1,18 +1,25 @@
 //! What a start does about what it finds on the disk: one table.
 //!
 //! ```text
-//! raft log    engine                                  decision
-//! untouched   no store, or it opens and proves 0      fresh
-//! any         no store                                without a state (below), nothing to set aside
-//! any         does not open                           set aside, then without a state
-//! last < P    opens, proves P                         refuse: the log has lost entries
-//! P < first-1 opens, proves P                         set aside, then without a state
-//! otherwise   opens, proves P                         replay from P + 1
+//! raft log    flushed    engine                            decision
+//! last < N    N          any                               refuse: the log has lost entries
+//! untouched   any        no store                          fresh
+//! untouched   no or 0    opens, proves 0                   fresh
+//! any         any        no store                          without a state (below), nothing to set aside
+//! any         any        does not open                     set aside, then without a state
+//! last < P    any        opens, proves P                   refuse: the log has lost entries
+//! any         damaged    opens                             set aside, then without a state
+//! any         N > P      opens, proves P                   set aside, then without a state
+//! P < first-1 any        opens, proves P                   set aside, then without a state
+//! otherwise   any        opens, proves P                   replay from P + 1
 //!
 //! without a state: the log begins with entry 1      -> replay all of it into a fresh store
 //!                  it does not, there are peers     -> rebuild from a peer's snapshot
 //!                  it does not, and nobody to ask   -> refuse
 //! ```
+//!
+//! `flushed` is the file `last-flushed-index`. The log is never cut behind what it says, so one that is missing, or
+//! says less than first-1, is made good for by the log itself.
 //!
 //! The rule behind it: an acknowledged vote or entry stands in the raft log, so a log that lost something may
 //! not be used; a store only repeats what the log and the peers hold, so a store may always be thrown away, as
@@ -28,6 +35,8 @@ pub struct Found {
     pub engine: EngineState,
     /// The raft log.
     pub log: LogState,
+    /// What the file says that the store had flushed.
+    pub flushed: FlushedIndex,
     /// Whether there are other replicas to fetch a snapshot from.
     pub has_peers: bool,
 }
@@ -46,6 +55,17 @@ pub enum EngineState {
     Unusable(Finding),
 }
 
+/// The file `last-flushed-index`, as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushedIndex {
+    /// There is none: nothing was flushed yet.
+    Absent,
+    /// The store had flushed everything up to there.
+    Known(u64),
+    /// It is there, but its checksum is wrong.
+    Damaged,
+}
+
 /// The raft log, as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogState {
@@ -58,6 +78,11 @@ pub struct LogState {
 }
 
 impl LogState {
+    /// The last entry that was cut off; zero if none was.
+    pub fn cut(&self) -> u64 {
+        self.first - 1
+    }
+
     /// Whether nothing was ever written to it.
     fn is_untouched(&self) -> bool {
         self.first == 1 && self.last == 0 && self.term == 0
@@ -104,13 +129,15 @@ pub enum Finding {
         /// The words of the engine or of the store.
         cause: String,
     },
-    /// It opens, but has lost what it had flushed: the raft log was cut only behind that.
+    /// It opens, but has lost what it had flushed.
     ProvesTooLittle {
         /// The applied index that it proves.
         proves: u64,
-        /// The first entry that the raft log holds.
-        log_first: u64,
+        /// What it had flushed at least: the file says so, or the raft log was cut there.
+        flushed: u64,
     },
+    /// Nothing says what it had flushed.
+    FlushedIndexDamaged,
     /// It belongs to an engine that is configured no more, and is to be fetched anew.
     NotWanted,
 }
@@ -119,11 +146,13 @@ impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finding::Broken { cause } => write!(formatter, "the store does not open: {cause}"),
-            Finding::ProvesTooLittle { proves, log_first } => write!(
+            Finding::ProvesTooLittle { proves, flushed } => write!(
                 formatter,
-                "the store proves applied index {proves}, but had flushed at least {}, where the raft log was cut",
-                log_first - 1
+                "the store proves applied index {proves}, but had flushed at least {flushed}"
             ),
+            Finding::FlushedIndexDamaged => {
+                write!(formatter, "the file that says what the store had flushed is damaged")
+            }
             Finding::NotWanted => write!(formatter, "the store belongs to another engine than configured"),
         }
     }
@@ -141,6 +170,17 @@ pub enum Refusal {
     LogBehindStore {
         /// The applied index that the store proves.
         proves: u64,
+        /// The last entry of the log.
+        last: u64,
+    },
+    /// The raft log must have lost entries that were acknowledged: what is flushed was applied, and so durable there.
+    #[error(
+        "the store had flushed up to index {flushed}, but the raft log ends at {last}: the log has lost entries \
+         that this replica acknowledged"
+    )]
+    LogBehindFlushed {
+        /// What the store had flushed.
+        flushed: u64,
         /// The last entry of the log.
         last: u64,
     },
@@ -173,7 +213,15 @@ pub enum Refusal {
 
 /// The table.
 pub fn decide(found: &Found) -> Decision {
-    let Found { engine, log, has_peers } = found;
+    let Found { engine, log, flushed, has_peers } = found;
+    let flushed_index = match flushed {
+        FlushedIndex::Absent | FlushedIndex::Damaged => 0,
+        FlushedIndex::Known(index) => *index,
+    };
+    if flushed_index > log.last {
+        return Decision::Refuse(Refusal::LogBehindFlushed { flushed: flushed_index, last: log.last });
+    }
+    let flushed_index = flushed_index.max(log.cut());
     let without_state = |finding: Option<&Finding>| match (log.first, has_peers) {
         (1, _) => Ok(WithoutState::ReplayAll),
         (_, true) => Ok(WithoutState::Rebuild),
@@ -187,14 +235,20 @@ pub fn decide(found: &Found) -> Decision {
         Err(refusal) => refusal,
     };
     match engine {
-        EngineState::Absent | EngineState::Opens { proves: 0 } if log.is_untouched() => Decision::Fresh,
+        EngineState::Absent if log.is_untouched() => Decision::Fresh,
+        EngineState::Opens { proves: 0 } if log.is_untouched() && *flushed != FlushedIndex::Damaged => {
+            Decision::Fresh
+        }
         EngineState::Absent => without_state(None).map_or_else(|refusal| refusal, Decision::NoState),
         EngineState::Unusable(finding) => set_aside(finding.clone()),
         EngineState::Opens { proves } if *proves > log.last => {
             Decision::Refuse(Refusal::LogBehindStore { proves: *proves, last: log.last })
         }
-        EngineState::Opens { proves } if proves + 1 < log.first => {
-            set_aside(Finding::ProvesTooLittle { proves: *proves, log_first: log.first })
+        EngineState::Opens { .. } if *flushed == FlushedIndex::Damaged => {
+            set_aside(Finding::FlushedIndexDamaged)
+        }
+        EngineState::Opens { proves } if *proves < flushed_index => {
+            set_aside(Finding::ProvesTooLittle { proves: *proves, flushed: flushed_index })
         }
         EngineState::Opens { proves } => Decision::Replay { from: proves + 1 },
     }
@@ -209,17 +263,23 @@ mod tests {
     }
 
     /// One line for a decision.
-    fn check(engine: EngineState, log: (u64, u64, u64), has_peers: bool) -> String {
+    fn check(engine: EngineState, log: (u64, u64, u64), flushed: FlushedIndex, has_peers: bool) -> String {
         let (first, last, term) = log;
-        let decision = decide(&Found { engine, log: LogState { first, last, term }, has_peers });
+        let decision = decide(&Found { engine, log: LogState { first, last, term }, flushed, has_peers });
         match decision {
             Decision::Fresh => "fresh".to_owned(),
             Decision::Replay { from } => format!("replay from {from}"),
             Decision::NoState(then) => format!("{then:?}"),
             Decision::SetAside { finding: Finding::Broken { .. }, then } => format!("broken, {then:?}"),
             Decision::SetAside { finding: Finding::NotWanted, then } => format!("not wanted, {then:?}"),
-            Decision::SetAside { finding: Finding::ProvesTooLittle { proves, log_first }, then } => {
-                format!("proves {proves} under {log_first}, {then:?}")
+            Decision::SetAside { finding: Finding::ProvesTooLittle { proves, flushed }, then } => {
+                format!("proves {proves} of {flushed}, {then:?}")
+            }
+            Decision::SetAside { finding: Finding::FlushedIndexDamaged, then } => {
+                format!("damaged, {then:?}")
+            }
+            Decision::Refuse(Refusal::LogBehindFlushed { flushed, last }) => {
+                format!("refuse flushed {flushed} > {last}")
             }
             Decision::Refuse(Refusal::LogBehindStore { proves, last }) => format!("refuse {proves} > {last}"),
             Decision::Refuse(Refusal::NobodyToAsk { log_first, .. }) => {
@@ -251,11 +311,11 @@ mod tests {
             (Opens { proves: 9 }, (5, 9, 2), true, "replay from 10"),
             // A log without entries, after a snapshot at 9.
             (Opens { proves: 9 }, (10, 9, 2), true, "replay from 10"),
-            (Opens { proves: 8 }, (10, 9, 2), true, "proves 8 under 10, Rebuild"),
+            (Opens { proves: 8 }, (10, 9, 2), true, "proves 8 of 9, Rebuild"),
             (Opens { proves: 10 }, (10, 9, 2), true, "refuse 10 > 9"),
             // The store has lost what it had flushed.
-            (Opens { proves: 3 }, (5, 9, 2), true, "proves 3 under 5, Rebuild"),
-            (Opens { proves: 0 }, (5, 9, 2), true, "proves 0 under 5, Rebuild"),
+            (Opens { proves: 3 }, (5, 9, 2), true, "proves 3 of 4, Rebuild"),
+            (Opens { proves: 0 }, (5, 9, 2), true, "proves 0 of 4, Rebuild"),
             (Opens { proves: 3 }, (5, 9, 2), false, "refuse alone under 5"),
             // The log has lost what was applied.
             (Opens { proves: 10 }, (5, 9, 2), true, "refuse 10 > 9"),
@@ -275,8 +335,53 @@ mod tests {
             (Unusable(Finding::NotWanted), (1, 9, 2), true, "not wanted, ReplayAll"),
         ];
         for (engine, log, has_peers, expected) in rows {
-            let decision = check(engine.clone(), *log, *has_peers);
-            assert_eq!(decision, *expected, "{engine:?} {log:?} {has_peers}");
+            // The log was cut where the store had flushed, or no file says more than the log does.
+            for flushed in [FlushedIndex::Absent, FlushedIndex::Known(log.0 - 1)] {
+                let decision = check(engine.clone(), *log, flushed, *has_peers);
+                assert_eq!(decision, *expected, "{engine:?} {log:?} {flushed:?} {has_peers}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_row_that_the_flushed_index_decides() {
+        use EngineState::{Absent, Opens};
+        use FlushedIndex::{Damaged, Known};
+        type Row = (EngineState, (u64, u64, u64), FlushedIndex, bool, &'static str);
+        let rows: &[Row] = &[
+            // The ordinary restart: the tables hold what was flushed, and perhaps more.
+            (Opens { proves: 7 }, (5, 9, 2), Known(7), true, "replay from 8"),
+            (Opens { proves: 9 }, (5, 9, 2), Known(7), true, "replay from 10"),
+            (Opens { proves: 7 }, (1, 9, 2), Known(7), false, "replay from 8"),
+            // The tables lost what was flushed, though the log could still replay it.
+            (Opens { proves: 6 }, (5, 9, 2), Known(7), true, "proves 6 of 7, Rebuild"),
+            (Opens { proves: 6 }, (5, 9, 2), Known(7), false, "refuse alone under 5"),
+            (Opens { proves: 6 }, (1, 9, 2), Known(7), false, "proves 6 of 7, ReplayAll"),
+            (Opens { proves: 0 }, (1, 9, 2), Known(1), true, "proves 0 of 1, ReplayAll"),
+            // The file is older than the cut of the log.
+            (Opens { proves: 4 }, (5, 9, 2), Known(3), true, "replay from 5"),
+            (Opens { proves: 3 }, (5, 9, 2), Known(3), true, "proves 3 of 4, Rebuild"),
+            // Nothing says what was flushed.
+            (Opens { proves: 7 }, (5, 9, 2), Damaged, true, "damaged, Rebuild"),
+            (Opens { proves: 7 }, (1, 9, 2), Damaged, true, "damaged, ReplayAll"),
+            (Opens { proves: 7 }, (5, 9, 2), Damaged, false, "refuse alone under 5"),
+            (Opens { proves: 0 }, (1, 0, 0), Damaged, true, "damaged, ReplayAll"),
+            (Opens { proves: 10 }, (5, 9, 2), Damaged, true, "refuse 10 > 9"),
+            (broken(), (5, 9, 2), Damaged, true, "broken, Rebuild"),
+            (Absent, (5, 9, 2), Damaged, true, "Rebuild"),
+            // The log has lost what was applied, and no store needs to say so.
+            (Absent, (1, 0, 0), Known(1), true, "refuse flushed 1 > 0"),
+            (Absent, (5, 9, 2), Known(10), true, "refuse flushed 10 > 9"),
+            (broken(), (5, 9, 2), Known(10), true, "refuse flushed 10 > 9"),
+            (Opens { proves: 9 }, (5, 9, 2), Known(10), true, "refuse flushed 10 > 9"),
+            // The store was set aside, and the file tells of it.
+            (Absent, (1, 9, 2), Known(7), true, "ReplayAll"),
+            (Absent, (5, 9, 2), Known(7), true, "Rebuild"),
+            (broken(), (1, 9, 2), Known(7), true, "broken, ReplayAll"),
+        ];
+        for (engine, log, flushed, has_peers, expected) in rows {
+            let decision = check(engine.clone(), *log, *flushed, *has_peers);
+            assert_eq!(decision, *expected, "{engine:?} {log:?} {flushed:?} {has_peers}");
         }
     }
 
@@ -290,9 +395,9 @@ mod tests {
             for first in 1..=5 {
                 for last in first - 1..=5 {
                     for term in 0..=2 {
-                        for has_peers in [false, true] {
+                        for (flushed, has_peers) in flushed_and_peers() {
                             let log = LogState { first, last, term };
-                            let found = Found { engine: engine.clone(), log, has_peers };
+                            let found = Found { engine: engine.clone(), log, flushed, has_peers };
                             must_hold(&found, &decide(&found));
                             combinations += 1;
                         }
@@ -300,26 +405,45 @@ mod tests {
                 }
             }
         }
-        assert_eq!(combinations, 9 * 20 * 3 * 2);
+        assert_eq!(combinations, 9 * 20 * 3 * 8 * 2);
+    }
+
+    fn flushed_and_peers() -> Vec<(FlushedIndex, bool)> {
+        let mut flushed = vec![FlushedIndex::Absent, FlushedIndex::Damaged];
+        flushed.extend((0..=5).map(FlushedIndex::Known));
+        flushed.into_iter().flat_map(|flushed| [(flushed, false), (flushed, true)]).collect()
     }
 
     fn must_hold(found: &Found, decision: &Decision) {
         let log = &found.log;
+        let flushed = match found.flushed {
+            FlushedIndex::Absent | FlushedIndex::Damaged => 0,
+            FlushedIndex::Known(index) => index,
+        };
+        // A log that lost what was applied is never used.
+        assert_eq!(
+            flushed > log.last,
+            matches!(decision, Decision::Refuse(Refusal::LogBehindFlushed { .. })),
+        );
         match decision {
             Decision::Fresh => {
-                assert!(log.is_untouched());
+                assert!(log.is_untouched() && flushed == 0);
                 assert!(matches!(found.engine, EngineState::Absent | EngineState::Opens { proves: 0 }));
             }
             // Every entry that the store lacks is in the log, and none that it has is missing there.
             Decision::Replay { from } => {
                 assert_eq!(found.engine, EngineState::Opens { proves: from - 1 });
                 assert!(log.first <= *from && *from <= log.last + 1);
+                assert!(*from > flushed, "a store that lost what it had flushed is not used");
+                assert_ne!(found.flushed, FlushedIndex::Damaged);
             }
             Decision::SetAside { then, finding } => {
                 assert!(match &found.engine {
                     EngineState::Absent => false,
                     EngineState::Unusable(expected) => finding == expected,
-                    EngineState::Opens { proves } => proves + 1 < log.first,
+                    EngineState::Opens { proves } => {
+                        found.flushed == FlushedIndex::Damaged || *proves < flushed.max(log.first - 1)
+                    }
                 });
                 assert_eq!(*then == WithoutState::ReplayAll, log.first == 1);
             }
@@ -328,6 +452,7 @@ mod tests {
                 assert_eq!(*then == WithoutState::ReplayAll, log.first == 1);
             }
             Decision::Refuse(Refusal::LogBehindStore { proves, last }) => assert!(proves > last),
+            Decision::Refuse(Refusal::LogBehindFlushed { .. }) => {}
             Decision::Refuse(Refusal::NobodyToAsk { .. }) => assert!(!found.has_peers && log.first > 1),
             Decision::Refuse(other) => panic!("{other}"),
         }

@@ -202,3 +202,69 @@ fn a_log_that_lost_what_was_applied_is_refused() {
     let error = nodes.join(3).unwrap_err();
     assert!(error.to_string().contains("lost entries"), "{error}");
 }
+
+/// A store that went back to an earlier state, though the raft log has all that it lacks: only the file says so.
+#[test]
+fn a_store_that_proves_less_than_was_noted_as_flushed_is_not_used() {
+    let mut nodes = Nodes::started(&[EngineId::Mem; 3]);
+    nodes.configure(3, |config| config.limits.trailing_entries = 1_000);
+    nodes.restart(3);
+    nodes.put("a", "1");
+    nodes.stop(3).unwrap();
+    let old = tempfile::tempdir().unwrap();
+    fs::copy(nodes.store(3).join("data/mem.data"), old.path().join("mem.data")).unwrap();
+    nodes.start(3);
+    nodes.put_many("key", 20);
+    nodes.events[&3].wait("a flush", 0, |event| {
+        matches!(event, ReplicaEvent::FlushEnd { index } if *index > 15).then_some(())
+    });
+    nodes.stop(3).unwrap();
+    fs::copy(old.path().join("mem.data"), nodes.store(3).join("data/mem.data")).unwrap();
+    for _ in 0..2 {
+        let since = nodes.events[&3].len();
+        nodes.start(3);
+        assert_eq!(recovery(&nodes, 3, since), Recovery::Replay { from: 1 });
+        let findings = nodes.events[&3].all()[since..]
+            .iter()
+            .filter(|event| matches!(event, ReplicaEvent::EngineFinding { .. }))
+            .count();
+        assert_eq!(findings, 1, "set aside, and found out again once the store is back");
+        nodes.assert_equal(&[1, 2, 3]);
+        nodes.events[&3].wait("a flush", since, |event| {
+            matches!(event, ReplicaEvent::FlushEnd { index } if *index > 15).then_some(())
+        });
+        nodes.stop(3).unwrap();
+        fs::copy(old.path().join("mem.data"), nodes.store(3).join("data/mem.data")).unwrap();
+    }
+}
+
+#[test]
+fn a_note_of_what_is_flushed_that_is_older_than_the_log_is_told_and_written_anew() {
+    let mut nodes = with_short_logs(EngineId::Redb);
+    let note = nodes.configs[&3].directory.join("last-flushed-index");
+    let before = fs::read(&note).unwrap();
+    fs::remove_file(&note).unwrap();
+    let since = nodes.events[&3].len();
+    nodes.start(3);
+    let (flushed, log_first) = nodes.events[&3].wait("the loss", since, |event| match event {
+        ReplicaEvent::FlushedIndexBehind { flushed, log_first } => Some((*flushed, *log_first)),
+        _ => None,
+    });
+    assert_eq!(flushed, None);
+    assert!(log_first > 20);
+    assert!(matches!(recovery(&nodes, 3, since), Recovery::Replay { .. }));
+    assert_eq!(fs::read(&note).unwrap().len(), before.len());
+    nodes.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
+fn a_damaged_note_of_what_is_flushed_costs_the_store_and_no_data() {
+    let mut nodes = with_short_logs(EngineId::Redb);
+    let note = nodes.configs[&3].directory.join("last-flushed-index");
+    fs::write(&note, b"not an index").unwrap();
+    let since = nodes.events[&3].len();
+    nodes.start(3);
+    assert_eq!(recovery(&nodes, 3, since), Recovery::Rebuild);
+    installation(&nodes, 3, since);
+    nodes.assert_equal(&[1, 2, 3]);
+}

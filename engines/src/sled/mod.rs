@@ -11,7 +11,7 @@ use std::time::Duration;
 use sled::Db;
 use sled::transaction::TransactionError;
 
-use crate::guard::{self, Store};
+use crate::guard::{self, FlushWork, Store};
 use crate::{
     Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit, durable, through_scratch,
 };
@@ -88,8 +88,8 @@ impl Store for SledStore {
         self.db.apply_batch(changes).map_err(translate)
     }
 
-    fn flush(&mut self) -> Result<()> {
-        self.db.flush().map(|_bytes| ()).map_err(translate)
+    fn begin_flush(&mut self) -> Result<FlushWork> {
+        self.db.flush().map(|_bytes| FlushWork::Done).map_err(translate)
     }
 
     fn size_bytes(&self) -> Result<u64> {

@@ -4,7 +4,7 @@
 //! engine's own; `sim` runs a cluster on them, as `guest`.
 
 use crate::engine::{AppendLog, Change, Compaction};
-use engines::guard::{self, Store};
+use engines::guard::{self, FlushWork, Store};
 use engines::native::ThroughBackend;
 use engines::{Backend, Batch, Engine, EngineError, EngineId, Options, Result, View, Visit};
 use std::io::{self, ErrorKind};
@@ -70,8 +70,9 @@ impl Store for Opened {
         self.0.write(&changes).map_err(translate)
     }
 
-    fn flush(&mut self) -> Result<()> {
-        self.0.sync().map_err(translate)
+    fn begin_flush(&mut self) -> Result<FlushWork> {
+        // All of it at once; an engine that can go on in the background returns the work instead.
+        self.0.sync().map(|()| FlushWork::Done).map_err(translate)
     }
 
     fn size_bytes(&self) -> Result<u64> {
