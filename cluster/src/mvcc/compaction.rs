@@ -147,11 +147,7 @@ impl Store {
         }
     }
 
-    fn remove_from(
-        &mut self,
-        cursor: &[u8],
-        records_max: usize,
-    ) -> Result<CompactionProgress, StoreError> {
+    fn remove_from(&mut self, cursor: &[u8], records_max: usize) -> Result<CompactionProgress, StoreError> {
         let mut batch = Batch::new();
         let next = self.forgotten(cursor, records_max, &mut |key| batch.delete(key))?;
         self.write(&batch)?;

@@ -36,18 +36,16 @@ impl Store {
         };
         let (start, end) = (layout::records_of(from.max(0)), layout::records_of(to.max(0) + 1));
         let (mut records, mut corrupt) = (Vec::new(), Ok(()));
-        self.backend.scan(&start, Some(&end), &mut |key, value| {
-            match layout::decode_record(key, value) {
-                Some(record) => {
-                    if index::contains(bounds, &record.key) && self.is_kept(&record) {
-                        records.push(record);
-                    }
-                    ControlFlow::Continue(())
+        self.backend.scan(&start, Some(&end), &mut |key, value| match layout::decode_record(key, value) {
+            Some(record) => {
+                if index::contains(bounds, &record.key) && self.is_kept(&record) {
+                    records.push(record);
                 }
-                None => {
-                    corrupt = Err(StoreError::senseless_record(key));
-                    ControlFlow::Break(())
-                }
+                ControlFlow::Continue(())
+            }
+            None => {
+                corrupt = Err(StoreError::senseless_record(key));
+                ControlFlow::Break(())
             }
         })?;
         corrupt?;

@@ -307,7 +307,8 @@ mod tests {
         ] {
             let mut index = index(&writes);
             let early: Vec<_> = (at..7).map(|main| index.get(b"a", main)).collect();
-            let announced: Vec<_> = index.kept_at(at, CompactionTombstone::Kept).map(|kept| kept.1.main).collect();
+            let announced: Vec<_> =
+                index.kept_at(at, CompactionTombstone::Kept).map(|kept| kept.1.main).collect();
             assert_eq!(announced, below, "at {at}");
             index.compact(at, CompactionTombstone::Kept);
             let revision = |number: usize| Revision { main: writes[number].1, sub: number as i64 };

@@ -15,8 +15,12 @@ pub(super) type Path = std::vec::IntoIter<bool>;
 /// transaction do not see what the requests around it write.
 pub(super) fn resolve(store: &Store, request: &Request) -> Result<Result<Path, Refusal>, StoreError> {
     let txn = match request {
-        Request::Range(range) => return Ok(check_revision(store, range.revision.max(0)).map(|()| no_branches())),
-        Request::Put(put) => return Ok(check_lease(store, put).and(check_key(store, put)).map(|()| no_branches())),
+        Request::Range(range) => {
+            return Ok(check_revision(store, range.revision.max(0)).map(|()| no_branches()));
+        }
+        Request::Put(put) => {
+            return Ok(check_lease(store, put).and(check_key(store, put)).map(|()| no_branches()));
+        }
         Request::DeleteRange(_) => return Ok(Ok(no_branches())),
         Request::Txn(txn) => txn,
     };

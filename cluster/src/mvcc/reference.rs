@@ -255,7 +255,8 @@ impl Reference {
             }
             Request::Txn(txn) => {
                 let taken = self.taken(txn);
-                let succeeded = txn.compares.iter().all(|compare| holds(compare, self.states.last().unwrap()));
+                let succeeded =
+                    txn.compares.iter().all(|compare| holds(compare, self.states.last().unwrap()));
                 let responses =
                     taken.iter().map(|request| self.carry_out(request, attempt)).collect::<Result<_, _>>()?;
                 return Ok(Response { revision: 0, body: ResponseBody::Txn { succeeded, responses } });
@@ -278,8 +279,12 @@ impl Reference {
             return ResponseBody::Range { kvs: vec![], count, more: false };
         }
         let limit = if range.limit == 0 { usize::MAX } else { range.limit as usize };
-        let filters =
-            [range.min_mod_revision, range.max_mod_revision, range.min_create_revision, range.max_create_revision];
+        let filters = [
+            range.min_mod_revision,
+            range.max_mod_revision,
+            range.min_create_revision,
+            range.max_create_revision,
+        ];
         if range.sort_order == SortOrder::None && filters == [0; 4] {
             kvs.truncate(limit.saturating_add(1));
         }

@@ -90,15 +90,11 @@ struct Markers {
 impl Markers {
     fn read(backend: &dyn Backend) -> Result<Markers, StoreError> {
         let scheduled = match backend.get(layout::SCHEDULED_KEY)? {
-            Some(bytes) => {
-                Some(Scheduled::decode(&bytes).ok_or_else(|| malformed("scheduled compaction"))?)
-            }
+            Some(bytes) => Some(Scheduled::decode(&bytes).ok_or_else(|| malformed("scheduled compaction"))?),
             None => None,
         };
         let finished = match backend.get(layout::FINISHED_KEY)? {
-            Some(bytes) => {
-                layout::decode_revision(&bytes).ok_or_else(|| malformed("finished compaction"))?
-            }
+            Some(bytes) => layout::decode_revision(&bytes).ok_or_else(|| malformed("finished compaction"))?,
             None => NEVER_COMPACTED,
         };
         let markers = Markers { scheduled, finished };
@@ -123,11 +119,7 @@ impl Markers {
 }
 
 /// The current revision: the one that was written down, which must be that of the last record.
-fn restored_revision(
-    backend: &dyn Backend,
-    rebuild: &Rebuild,
-    markers: &Markers,
-) -> Result<i64, StoreError> {
+fn restored_revision(backend: &dyn Backend, rebuild: &Rebuild, markers: &Markers) -> Result<i64, StoreError> {
     let mut found = rebuild.last.map_or(EMPTY_REVISION, |last| last.main);
     match rebuild.rules.restored_revision {
         RestoredRevision::LastRecord => return Ok(found.max(markers.finished)),
@@ -165,7 +157,9 @@ fn check_kept(rebuild: &Rebuild, markers: &Markers) -> Result<(), StoreError> {
         )));
     }
     if found.digest != kept.digest {
-        return Err(corrupt(format!("the records are not those that the compaction at revision {revision} kept")));
+        return Err(corrupt(format!(
+            "the records are not those that the compaction at revision {revision} kept"
+        )));
     }
     Ok(())
 }
@@ -194,7 +188,11 @@ impl Rebuild {
     fn add(&mut self, record: Record) -> Result<(), StoreError> {
         self.check_revision(record.revision)?;
         self.leases.follow(&record);
-        if record.revision.main <= self.compacted { self.add_compacted(record) } else { self.add_next(record) }
+        if record.revision.main <= self.compacted {
+            self.add_compacted(record)
+        } else {
+            self.add_next(record)
+        }
     }
 
     /// Adds a record above the compacted revision.
@@ -283,8 +281,10 @@ fn out_of_place(record: &Record) -> StoreError {
 
 fn leases(backend: &dyn Backend) -> Result<LeaseTable, StoreError> {
     let (mut leases, mut result) = (LeaseTable::default(), Ok(()));
-    backend.scan(layout::LEASES_START, Some(layout::LEASES_END), &mut |key, value| {
-        match LeaseChange::decode(key, value) {
+    backend.scan(
+        layout::LEASES_START,
+        Some(layout::LEASES_END),
+        &mut |key, value| match LeaseChange::decode(key, value) {
             Some(change) => {
                 leases.change(change);
                 ControlFlow::Continue(())
@@ -293,8 +293,8 @@ fn leases(backend: &dyn Backend) -> Result<LeaseTable, StoreError> {
                 result = Err(malformed(&format!("lease under key {}", key.escape_ascii())));
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     result.map(|()| leases)
 }
 

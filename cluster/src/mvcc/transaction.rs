@@ -89,8 +89,7 @@ impl<'a> Transaction<'a> {
             return Ok(ResponseBody::Range { kvs: Vec::new(), count, more: false });
         }
         let wanted = found.iter().take(sorting::wanted(request));
-        let mut kvs =
-            wanted.map(|(key, source)| self.fetch(key, *source)).collect::<Result<Vec<_>, _>>()?;
+        let mut kvs = wanted.map(|(key, source)| self.fetch(key, *source)).collect::<Result<Vec<_>, _>>()?;
         let more = sorting::arrange(request, &mut kvs);
         Ok(ResponseBody::Range { kvs, count, more })
     }

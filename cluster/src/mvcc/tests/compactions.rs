@@ -195,8 +195,7 @@ fn an_engine_that_lost_a_record_that_was_kept_is_corrupt() {
         story.compact(5).unwrap();
         finish(&mut story, 100);
         let records = story.records();
-        let error =
-            story.reopen_after(|batch| batch.delete(layout::record_key(lost(&records)))).unwrap_err();
+        let error = story.reopen_after(|batch| batch.delete(layout::record_key(lost(&records)))).unwrap_err();
         assert_eq!(error.to_string(), format!("the store is corrupt: {expected}"));
     };
     lose(|records| &records[1], "the compaction at revision 5 has kept 3 records, but 2 are there");

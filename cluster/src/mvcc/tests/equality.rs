@@ -107,8 +107,12 @@ fn compare() -> impl Strategy<Value = Compare> {
         CompareResult::Less,
         CompareResult::NotEqual,
     ]);
-    (key(), range_end(), target, result)
-        .prop_map(|(key, range_end, target, result)| Compare { key, range_end, target, result })
+    (key(), range_end(), target, result).prop_map(|(key, range_end, target, result)| Compare {
+        key,
+        range_end,
+        target,
+        result,
+    })
 }
 
 fn commands() -> impl Strategy<Value = Command> {

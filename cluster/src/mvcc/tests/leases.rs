@@ -84,8 +84,7 @@ fn a_put_asks_for_its_lease_first_and_in_a_transaction_for_its_key() {
 fn a_value_that_the_same_transaction_has_deleted_cannot_be_kept() {
     let mut story = Story::new(EngineId::Mem);
     story.put("a", "1");
-    let keep =
-        Request::Put(PutRequest { key: b"a".to_vec(), ignore_value: true, ..PutRequest::default() });
+    let keep = Request::Put(PutRequest { key: b"a".to_vec(), ignore_value: true, ..PutRequest::default() });
     let request = txn(vec![], vec![delete("a", Some("\0"), false), keep], vec![]);
     assert_eq!(story.apply(&request), Err(Refusal::KeyNotFound));
     assert_eq!(kvs(story.apply(&Request::get("a")).unwrap()), [kv("a", "1", 2, 2, 1)]);
@@ -117,8 +116,5 @@ fn a_key_whose_lease_is_lost_is_corrupt() {
     grant(&mut story, 7);
     attach(&mut story, "a", 7);
     let error = story.reopen_after(|batch| batch.delete(layout::lease_key(7))).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the store is corrupt: key a is attached to lease 7, which does not exist"
-    );
+    assert_eq!(error.to_string(), "the store is corrupt: key a is attached to lease 7, which does not exist");
 }
