@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Store, StoreError, layout};
+use super::{Record, Store, StoreError, layout};
 use crate::api::Refusal;
 
 /// The hash of what a store holds up to a revision.
@@ -29,6 +29,7 @@ impl Store {
         hash.update(&self.revision.to_le_bytes());
         hash.update(&self.compacted_revision.to_le_bytes());
         self.hash_records(self.revision, &mut hash)?;
+        hash.update(&(self.leases.len() as u64).to_le_bytes());
         for (id, lease) in self.leases.iter() {
             for number in [id, lease.granted_ttl_s, lease.remaining_ttl_s] {
                 hash.update(&number.to_le_bytes());
@@ -62,15 +63,18 @@ impl Store {
     /// Adds the records up to main revision `last`. As in etcd, a deletion at the compacted revision itself does
     /// not count: no read can see it.
     fn hash_records(&self, last: i64, hash: &mut Xxh3) -> Result<(), StoreError> {
+        let (above, end) = (layout::records_of(self.compacted_revision + 1), layout::records_of(last + 1));
         let mut corrupt = Ok(());
-        let end = layout::records_of(last + 1);
         self.backend.scan(layout::RECORDS_START, Some(&end), &mut |key, value| {
-            let Some(record) = layout::decode_record(key, value) else {
-                corrupt = Err(StoreError::senseless_record(key));
-                return ControlFlow::Break(());
-            };
-            let is_boundary = record.revision.main == self.compacted_revision;
-            if self.is_kept(&record) && !(is_boundary && record.value.is_tombstone()) {
+            let counts = key >= above.as_slice()
+                || match layout::decode_record(key, value) {
+                    Some(record) => self.can_be_read(&record),
+                    None => {
+                        corrupt = Err(StoreError::senseless_record(key));
+                        return ControlFlow::Break(());
+                    }
+                };
+            if counts {
                 for part in [key, value] {
                     hash.update(&(part.len() as u64).to_le_bytes());
                     hash.update(part);
@@ -79,5 +83,10 @@ impl Store {
             ControlFlow::Continue(())
         })?;
         corrupt
+    }
+
+    fn can_be_read(&self, record: &Record) -> bool {
+        let is_boundary = record.revision.main == self.compacted_revision;
+        self.is_kept(record) && !(is_boundary && record.value.is_tombstone())
     }
 }

@@ -78,6 +78,7 @@ fn check_configuration(config: &ReplicaConfig, log: &mut RaftLog) -> Result<(), 
 }
 
 /// A store as it was found.
+#[expect(clippy::large_enum_variant, reason = "there is one of them, during a start")]
 enum Probed {
     Absent,
     Open(Store, u64),

@@ -148,6 +148,7 @@ fn in_the_design_that_drops_it_the_deletion_at_the_boundary_is_never_seen() {
     let seen = events(&mut story, 7);
     assert_eq!(seen.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Put]);
     finish(&mut story, 2);
+    story.store().flush().unwrap();
     story.reopen();
     assert_eq!(story.store().revision(), 8);
 }
@@ -227,4 +228,21 @@ fn markers_that_contradict_each_other_are_corrupt() {
         error.unwrap_err().to_string(),
         "the store is corrupt: the compaction at revision 5 is finished, but -1 was the last to begin"
     );
+}
+
+/// etcd issue 18667: the replica that a client waits at refuses what the others carry out.
+#[test]
+fn a_transaction_whose_reads_are_left_out_is_carried_out_where_it_should_be_refused() {
+    let mut asked = seven_revisions(EngineId::Mem, Design::default());
+    let mut other = seven_revisions(EngineId::Mem, Design::default());
+    let old = txn(vec![], vec![Request::put("d", "6"), get_at("a", 2)], vec![get_at("a", 2)]);
+    for story in [&mut asked, &mut other] {
+        story.compact(5).unwrap();
+    }
+    assert_eq!(asked.store().hash().unwrap(), other.store().hash().unwrap());
+    let (whole, stripped) = (Command::Kv(old.clone()), without_ranges(Command::Kv(old)));
+    assert_eq!(asked.command(&whole), Err(Refusal::Compacted));
+    assert!(other.command(&stripped).is_ok());
+    assert_eq!((asked.store().revision(), other.store().revision()), (7, 8));
+    assert_eq!(without_ranges(stripped.clone()), stripped);
 }
