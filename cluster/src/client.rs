@@ -3,19 +3,31 @@
 //! ```text
 //! request   offset 0  id       8 bytes   little endian, chosen by the client, comes back in the reply
 //!                  8  call     the wire encoding of an api::Call
-//! reply               the wire encoding of a Reply
+//! message to a client the wire encoding of a ServerMessage: a reply, or what happens on a watch
 //! ```
 //!
 //! Only the leader proposes: a follower answers [`Outcome::NotLeader`] and forwards nothing, so that a request
 //! is in the log at most once. Links to clients deliver in order and without duplicates, and break with the
 //! node; so requests need no deduplication, and a reply that never comes leaves the outcome unknown.
+//!
+//! Any replica answers serializable ranges, `Status` and `Defragment`, and serves watches. A [`Call::Watch`]
+//! gets no reply: what comes of it are [`WatchMessage`]s. Only one that is no call at all is refused by a reply.
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Answer, Call, Refusal};
+use crate::api::{Answer, Call, Refusal, WatchMessage};
 use crate::wire::{self, WireError};
 
 const ID_BYTES: usize = 8;
+
+/// What a replica sends to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// The answer to one request.
+    Reply(Reply),
+    /// What happens on a watch.
+    Watch(WatchMessage),
+}
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +74,11 @@ pub fn encode_request(id: u64, call: &Call) -> Result<Vec<u8>, WireError> {
     Ok(message)
 }
 
-/// The reply in a message.
+/// What a replica has sent to a client.
 ///
 /// # Errors
-/// `Decode` and the like if it is none.
-pub fn decode_reply(message: &[u8]) -> Result<Reply, WireError> {
+/// `Decode` and the like if it is nothing that a replica sends.
+pub fn decode_message(message: &[u8]) -> Result<ServerMessage, WireError> {
     wire::decode(message)
 }
 
@@ -77,21 +89,38 @@ pub(crate) fn split_request(message: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// The message for a reply.
-pub(crate) fn encode_reply(reply: &Reply) -> Vec<u8> {
-    match wire::encode(reply) {
+pub(crate) fn encode_reply(reply: Reply) -> Vec<u8> {
+    let id = reply.id;
+    match wire::encode(&ServerMessage::Reply(reply)) {
         Ok(message) => message,
         // The request may have been carried out; only its answer is too long for a message.
         Err(_) => {
-            wire::encode(&Reply { id: reply.id, outcome: Outcome::Unavailable { may_have_happened: true } })
+            let outcome = Outcome::Unavailable { may_have_happened: true };
+            wire::encode(&ServerMessage::Reply(Reply { id, outcome }))
                 .expect("a reply without content has an encoding")
         }
     }
 }
 
+/// The message for what happens on a watch.
+///
+/// # Errors
+/// `TooLong` if it is longer than any message may be.
+pub(crate) fn encode_watch(message: WatchMessage) -> Result<Vec<u8>, WireError> {
+    wire::encode(&ServerMessage::Watch(message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{KeyValue, Request, Response, ResponseBody};
+    use crate::api::{KeyValue, Request, Response, ResponseBody, WatchKind};
+
+    fn decode_reply(message: &[u8]) -> Reply {
+        match decode_message(message).unwrap() {
+            ServerMessage::Reply(reply) => reply,
+            ServerMessage::Watch(message) => panic!("{message:?}"),
+        }
+    }
 
     #[test]
     fn requests_and_replies_come_back_as_they_went() {
@@ -100,7 +129,10 @@ mod tests {
         let (id, rest) = split_request(&message).unwrap();
         assert_eq!((id, wire::decode::<Call>(rest).unwrap()), (7, call));
         let reply = Reply { id: 7, outcome: Outcome::NotLeader { leader: Some(2) } };
-        assert_eq!(decode_reply(&encode_reply(&reply)).unwrap(), reply);
+        assert_eq!(decode_reply(&encode_reply(reply.clone())), reply);
+        let created = WatchMessage { watch_id: 1, revision: 4, kind: WatchKind::Created };
+        let watch = encode_watch(created.clone()).unwrap();
+        assert_eq!(decode_message(&watch).unwrap(), ServerMessage::Watch(created));
         assert_eq!(split_request(&message[..7]), None);
     }
 
@@ -111,7 +143,7 @@ mod tests {
         let body = ResponseBody::Range { kvs: vec![kv], count: 1, more: false };
         let answer = Answer::Kv(Response { revision: 1, body });
         let reply = Reply { id: 3, outcome: Outcome::Answer(answer) };
-        let Reply { id, outcome } = decode_reply(&encode_reply(&reply)).unwrap();
+        let Reply { id, outcome } = decode_reply(&encode_reply(reply));
         assert_eq!((id, outcome), (3, Outcome::Unavailable { may_have_happened: true }));
     }
 }

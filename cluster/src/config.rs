@@ -81,6 +81,17 @@ impl ReplicaConfig {
             "`limits.stream_chunk_bytes` or `limits.stream_chunks_per_round` is zero"
         } else if self.limits.messages_in_flight == 0 || self.limits.inbound_per_round == 0 {
             "`limits.messages_in_flight` or `limits.inbound_per_round` is zero"
+        } else if self.limits.lease_revokes_per_tick == 0 || self.limits.compaction_records == 0 {
+            "`limits.lease_revokes_per_tick` or `limits.compaction_records` is zero"
+        } else if self.limits.watch_window == 0
+            || self.limits.watch_catch_up_revisions <= 0
+            || self.limits.watch_catch_ups_per_round == 0
+        {
+            "`limits.watch_window`, `limits.watch_catch_up_revisions` or `limits.watch_catch_ups_per_round` is zero"
+        } else if self.timing.lease_checkpoint_interval.is_zero()
+            || self.timing.space_check_interval.is_zero()
+        {
+            "`timing.lease_checkpoint_interval` or `timing.space_check_interval` is zero"
         } else {
             return Ok(());
         };
@@ -128,6 +139,13 @@ pub struct Timing {
     /// Ticks after which a replica that waits for a requested snapshot takes log entries again for a while, so
     /// that acknowledgements which were lost come through.
     pub snapshot_request_ticks: u64,
+    /// How often a leader writes down how long leases still live that live longer than this.
+    pub lease_checkpoint_interval: Duration,
+    /// How long a watch that asked for progress notifications stays without a message until it gets one.
+    pub watch_progress_interval: Duration,
+    /// How often a replica looks whether it has space; and how long one waits that cannot even start for want
+    /// of it.
+    pub space_check_interval: Duration,
 }
 
 impl Default for Timing {
@@ -143,6 +161,9 @@ impl Default for Timing {
             snapshot_answer_timeout: Duration::from_secs(5),
             snapshot_retry_interval: Duration::from_millis(200),
             snapshot_request_ticks: 20,
+            lease_checkpoint_interval: Duration::from_secs(300),
+            watch_progress_interval: Duration::from_secs(600),
+            space_check_interval: Duration::from_secs(1),
         }
     }
 }
@@ -171,6 +192,26 @@ pub struct Limits {
     pub stream_chunk_bytes: usize,
     /// Pieces of each snapshot stream that are handed to the network before messages are taken again.
     pub stream_chunks_per_round: usize,
+    /// Leases that a leader proposes to revoke at one tick because their time is over.
+    pub lease_revokes_per_tick: usize,
+    /// Records that a compaction looks at in one step.
+    pub compaction_records: usize,
+    /// Watches that a replica serves, of all clients together.
+    pub watches_max: usize,
+    /// Messages with events or progress that may be under way on one watch; the client acknowledges them. Those
+    /// of one revision that was split go together, even if they are more.
+    pub watch_window: u32,
+    /// Bytes of keys and values that are put together in one message of a watch. The events of one revision
+    /// stay together all the same, unless the watch lets them be split.
+    pub watch_message_bytes: usize,
+    /// Revisions that a watch which is behind is brought forward by in one round.
+    pub watch_catch_up_revisions: i64,
+    /// Watches that are brought forward in one round.
+    pub watch_catch_ups_per_round: usize,
+    /// Bytes that the store may take on the disk, beyond which the alarm is raised; zero: no limit.
+    pub quota_bytes: u64,
+    /// Bytes of the file that is given up when the disk is full, so that the replica can go on; zero: none.
+    pub ballast_bytes: u64,
 }
 
 impl Default for Limits {
@@ -186,6 +227,15 @@ impl Default for Limits {
             inbound_per_round: 1024,
             stream_chunk_bytes: 16 << 10,
             stream_chunks_per_round: 16,
+            lease_revokes_per_tick: 500,
+            compaction_records: 1000,
+            watches_max: 4096,
+            watch_window: 64,
+            watch_message_bytes: 1 << 20,
+            watch_catch_up_revisions: 1000,
+            watch_catch_ups_per_round: 16,
+            quota_bytes: 2 << 30,
+            ballast_bytes: 256 << 10,
         }
     }
 }
@@ -212,5 +262,8 @@ mod tests {
         assert!(complaint(|config| config.timing.election_ticks = 1).contains("election_ticks"));
         assert!(complaint(|config| config.limits.stream_chunk_bytes = 0).contains("chunk"));
         assert!(complaint(|config| config.limits.inbound_per_round = 0).contains("inbound"));
+        assert!(complaint(|config| config.limits.compaction_records = 0).contains("compaction_records"));
+        assert!(complaint(|config| config.limits.watch_window = 0).contains("watch_window"));
+        assert!(complaint(|config| config.timing.space_check_interval = Duration::ZERO).contains("space"));
     }
 }

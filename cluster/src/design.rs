@@ -279,6 +279,12 @@ design! {
         #[source = "etcd issue 741 (\"Consistent reads are not consistent\"), found by Jepsen in 2014"]
         #[caught_by = "linearizable"]
         Local = "local",
+        /// By the leader without asking anybody, for as long as its own clock lets it believe that no other can
+        /// have been elected. Its clock stands still while it is paused, and a quorum that it last heard of is
+        /// counted once in an election timeout only.
+        #[source = "tikv issue 964 (lease reads judged by role and ticks); Ongaro, \"Consensus: Bridging Theory and Practice\", section 6.4.1"]
+        #[caught_by = "linearizable"]
+        Lease = "lease",
     }
 
     /// How a snapshot that was received replaces the data directory.
@@ -397,6 +403,71 @@ design! {
         #[caught_by = "durable"]
         AtAppliedIndex = "at-applied-index",
     }
+
+    /// The clock that the ends of leases are counted by.
+    lease_clock: LeaseClock {
+        /// The monotonic one.
+        Monotonic = "monotonic",
+        /// The time of day: whoever sets it ends leases early, or keeps them.
+        #[source = "etcd issues 6700 and 12291 (\"lease dont expire expectly due to expiry basing on wall clock\")"]
+        #[caught_by = "lease"]
+        Wall = "wall",
+    }
+
+    /// When a leader answers that a lease was kept alive.
+    lease_keep_alive: LeaseKeepAlive {
+        /// After a quorum has confirmed, since it was asked, that it leads.
+        Confirmed = "confirmed",
+        /// At once, if it believes that it leads: another may, and ends the lease.
+        #[source = "etcd issue 15247 (a leader stuck in fdatasync still answers keep-alives after another was elected)"]
+        #[caught_by = "lease"]
+        Local = "local",
+    }
+
+    /// When a lease ends that a new leader takes over.
+    lease_promotion: LeasePromotion {
+        /// After what the last checkpoint left of its time, or else after all of its time, and an election
+        /// timeout: nobody could keep it alive without a leader, nor tell this one what the last one answered.
+        Extended = "extended",
+        /// When its time is over since this replica heard that it was granted.
+        #[source = "etcd issue 2660 (\"Unexpected TTL key lost during leader election\")"]
+        #[caught_by = "lease"]
+        AsGranted = "as-granted",
+        /// After all of its time, whatever the last checkpoint: with an election often enough it never ends.
+        #[source = "etcd issue 9888 (\"Leases may be auto-renewed indefinitely due to leader elections\")"]
+        #[caught_by = "lease"]
+        Whole = "whole",
+    }
+
+    /// What becomes of the watches of a replica whose state is replaced by a snapshot.
+    watch_restore: WatchRestore {
+        /// They go on where each stood, and are sent what the snapshot has brought.
+        Resumed = "resumed",
+        /// They go on after the snapshot, so that what it has brought is never sent.
+        #[source = "etcd issue 8411 (\"The rejoined node can not send out the events for watchers\")"]
+        #[caught_by = "watch"]
+        Skipped = "skipped",
+    }
+
+    /// What becomes of a watch that begins after the state that a snapshot has brought.
+    watch_future: WatchFuture {
+        /// It waits for the revision that it was asked to begin at.
+        Kept = "kept",
+        /// It begins right after that state: whoever has seen more elsewhere goes back in time.
+        #[source = "etcd issues 15271 (\"Watch response traveling back in time when reconnecting member downloads snapshot from the leader\") and 20221, fixed by pull request 20281"]
+        #[caught_by = "watch"]
+        Lowered = "lowered",
+    }
+
+    /// When a progress notification that a client asked for is sent.
+    watch_progress: WatchProgress {
+        /// When all events up to the revision that it names have been sent.
+        AfterEvents = "after-events",
+        /// At once, past events that are still to be sent.
+        #[source = "etcd issue 15220 (\"Requested watcher progress notifications are not synchronised with stream\")"]
+        #[caught_by = "watch"]
+        AtOnce = "at-once",
+    }
 }
 
 /// The names of all fields, separated by commas.
@@ -457,7 +528,8 @@ mod tests {
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
              wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
              compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, flush_index, \
-             flush_order, flush_index_place, flush_index_directory_sync, log_cut"
+             flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
+             lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress"
         );
         assert_eq!(
             design.set("persist_before_send", "sometimes").unwrap_err().to_string(),

@@ -25,6 +25,11 @@ impl Directory {
         Ok(Directory { root: root.to_path_buf() })
     }
 
+    /// The directory, which exists.
+    pub(crate) fn at(root: &Path) -> Directory {
+        Directory { root: root.to_path_buf() }
+    }
+
     #[cfg(test)]
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -56,6 +61,10 @@ impl Directory {
 
     pub(crate) fn flushed_index_temporary(&self) -> PathBuf {
         self.flushed_index().with_added_extension("tmp")
+    }
+
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

@@ -70,6 +70,54 @@ impl ReplicaError {
     }
 }
 
+impl ReplicaError {
+    /// Whether it failed for want of space on the disk. Nothing is damaged then: the replica can go on from what
+    /// the disk holds, once there is space.
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            ReplicaError::Io { source, .. } => is_storage_full(source),
+            ReplicaError::RaftLog(RaftLogError::Io { source, .. } | RaftLogError::Sync { source, .. }) => {
+                is_storage_full(source)
+            }
+            ReplicaError::Store(StoreError::Engine(error)) | ReplicaError::Engine(error) => {
+                is_engine_out_of_space(error)
+            }
+            ReplicaError::RaftLog(
+                RaftLogError::Poisoned { .. } | RaftLogError::Damaged { .. } | RaftLogError::Misuse(_),
+            )
+            | ReplicaError::Store(
+                StoreError::Corrupt(_) | StoreError::Poisoned { .. } | StoreError::Misuse(_),
+            )
+            | ReplicaError::Configuration(_)
+            | ReplicaError::Refused(_)
+            | ReplicaError::Raft(_)
+            | ReplicaError::Entry { .. }
+            | ReplicaError::Panicked { .. } => false,
+        }
+    }
+}
+
+fn is_storage_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn is_engine_out_of_space(error: &EngineError) -> bool {
+    match error {
+        EngineError::Io { source, .. } => is_storage_full(source),
+        // Some failures come up from inside an engine as words only; those of an I/O error end with its number.
+        EngineError::Engine { message, .. } => {
+            message.contains("os error 28") || message.contains("StorageFull")
+        }
+        EngineError::Corrupt { .. }
+        | EngineError::Poisoned { .. }
+        | EngineError::Locked { .. }
+        | EngineError::Misuse(_)
+        | EngineError::Mismatch { .. }
+        | EngineError::MalformedMarker { .. }
+        | EngineError::MalformedBody { .. } => false,
+    }
+}
+
 /// Says what was being done when the operating system failed an operation.
 pub(crate) trait IoContext<T> {
     fn while_doing(self, doing: impl FnOnce() -> String) -> Result<T, ReplicaError>;
@@ -78,5 +126,36 @@ pub(crate) trait IoContext<T> {
 impl<T> IoContext<T> for io::Result<T> {
     fn while_doing(self, doing: impl FnOnce() -> String) -> Result<T, ReplicaError> {
         self.map_err(|source| ReplicaError::Io { doing: doing(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engines::EngineId;
+
+    use super::*;
+
+    /// ENOSPC on Linux.
+    fn no_space() -> io::Error {
+        io::Error::from_raw_os_error(28)
+    }
+
+    #[test]
+    fn want_of_space_is_recognised_in_every_layer() {
+        let doing = || "writing".to_owned();
+        let message = format!("flush: {}", no_space());
+        for error in [
+            ReplicaError::Io { doing: doing(), source: no_space() },
+            RaftLogError::Io { doing: doing(), source: no_space() }.into(),
+            RaftLogError::Sync { path: "segment".into(), source: no_space() }.into(),
+            EngineError::Io { doing: doing(), source: no_space() }.into(),
+            StoreError::Engine(EngineError::Io { doing: doing(), source: no_space() }).into(),
+            StoreError::Engine(EngineError::Engine { engine: EngineId::Fjall, message }).into(),
+        ] {
+            assert!(error.is_out_of_space(), "{error}");
+        }
+        let failed = io::Error::from_raw_os_error(5);
+        assert!(!ReplicaError::Io { doing: doing(), source: failed }.is_out_of_space());
+        assert!(!ReplicaError::Configuration(doing()).is_out_of_space());
     }
 }

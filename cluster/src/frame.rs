@@ -20,6 +20,7 @@ use crate::wire::MESSAGE_BYTES_MAX;
 const KIND_HELLO: u8 = 1;
 const KIND_RAFT: u8 = 2;
 const KIND_SNAPSHOT_REFUSED: u8 = 3;
+const KIND_ALARM_REQUEST: u8 = 4;
 const CRC_BYTES: usize = 4;
 
 /// What a frame carries.
@@ -34,6 +35,8 @@ pub(crate) enum Payload {
         /// The sender's number of the attempt, as in the prelude of the stream.
         attempt: u64,
     },
+    /// The sender has no space, and asks the leader to raise the alarm for it.
+    AlarmRequest,
 }
 
 /// Why a frame was dropped.
@@ -88,6 +91,10 @@ impl FrameWriter {
         self.frame(KIND_SNAPSHOT_REFUSED, 8, |frame| frame.extend(attempt.to_le_bytes()))
     }
 
+    pub(crate) fn alarm_request(&self) -> Vec<u8> {
+        self.frame(KIND_ALARM_REQUEST, 0, |_| {})
+    }
+
     fn frame(&self, kind: u8, payload_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut frame = Vec::with_capacity(CRC_BYTES + 1 + self.hello.len() + payload_bytes);
         frame.extend([0; CRC_BYTES]);
@@ -122,6 +129,7 @@ pub(crate) fn read(frame: &[u8]) -> Result<(Hello, Payload), FrameError> {
             let attempt = u64::from_le_bytes(payload.try_into().map_err(|_| unknown)?);
             Payload::SnapshotRefused { attempt }
         }
+        KIND_ALARM_REQUEST if payload.is_empty() => Payload::AlarmRequest,
         _ => return Err(unknown),
     };
     Ok((hello, payload))
@@ -160,6 +168,7 @@ mod tests {
         assert_eq!(read(&writer.hello()), Ok((hello, Payload::Hello)));
         let refused = Payload::SnapshotRefused { attempt: 9 };
         assert_eq!(read(&writer.snapshot_refused(9)), Ok((hello, refused)));
+        assert_eq!(read(&writer.alarm_request()), Ok((hello, Payload::AlarmRequest)));
         let Ok((_, Payload::Raft(message))) = read(&writer.raft(&append())) else { panic!("not raft") };
         assert_eq!(message.entries[0].data, b"value".as_slice());
         assert_eq!((message.to, message.entries[0].index), (2, 7));

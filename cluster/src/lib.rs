@@ -13,9 +13,11 @@
 //! DIRECTORY/INSTALL        says that store.new must take its place        install
 //! DIRECTORY/store.aside-N/ stores that could not be used any more         startup
 //! DIRECTORY/scratch/       temporary files
+//! DIRECTORY/ballast        zeros, given up when the disk is full            ballast
 //! ```
 
 pub mod api;
+mod ballast;
 pub mod client;
 pub mod config;
 mod conversion;
@@ -26,6 +28,7 @@ mod flushed_index;
 mod frame;
 pub mod hello;
 mod install;
+mod lease;
 pub mod mvcc;
 mod observer;
 mod peers;
@@ -36,6 +39,7 @@ mod snapshot_send;
 mod snapshot_stream;
 pub mod startup;
 mod transport;
+mod watch;
 pub mod wire;
 
 pub use config::{EngineChange, Limits, ReplicaConfig, Timing};
@@ -44,7 +48,7 @@ pub use error::ReplicaError;
 pub use frame::FrameError;
 pub use hello::Hello;
 pub use observer::{
-    HeldBack, InstallStep, Observer, Recovery, ReplicaEvent, Role, SendOutcome, SnapshotOutcome,
+    HeldBack, InstallStep, Observer, Recovery, ReplicaEvent, RevokedBy, Role, SendOutcome, SnapshotOutcome,
 };
 pub use replica::run;
 pub use snapshots::Release;

@@ -7,6 +7,7 @@ use snapshots::{HoldBack, Shipment};
 
 use crate::frame::FrameError;
 use crate::hello::Hello;
+use crate::mvcc::CompactionMetrics;
 
 /// Hears everything worth telling, on the replica's own thread and at the moment it happens. It must not block.
 pub trait Observer: Send + Sync {
@@ -233,6 +234,137 @@ pub enum ReplicaEvent {
         /// The term.
         term: u64,
     },
+    /// A lease was made.
+    LeaseGranted {
+        /// Its id.
+        id: i64,
+        /// How long it lives each time it is kept alive, in seconds.
+        ttl_s: i64,
+        /// The revision of the store.
+        revision: i64,
+    },
+    /// This leader counts leases from now on: all that there are live at least as long as it says here.
+    LeasesTakenOver {
+        /// The term it leads in.
+        term: u64,
+        /// The leases, ascending, with what they are given to live, in milliseconds; negative: nothing more.
+        leases: Vec<(i64, i64)>,
+    },
+    /// This leader finds the time of a lease over, and proposes its end.
+    LeaseExpired {
+        /// Its id.
+        id: i64,
+        /// The term it leads in.
+        term: u64,
+    },
+    /// A lease has ended, and its keys with it.
+    LeaseRevoked {
+        /// Its id.
+        id: i64,
+        /// Who wanted it.
+        by: RevokedBy,
+        /// The revision of the store.
+        revision: i64,
+    },
+    /// A client was told that its lease was kept alive.
+    KeepAliveAnswered {
+        /// The id of the lease.
+        id: i64,
+        /// How long it lives from now on, in seconds; zero: it is gone.
+        ttl_s: i64,
+        /// The term this replica leads in.
+        term: u64,
+    },
+    /// How long leases still live was written down.
+    LeasesCheckpointed {
+        /// Ids, and seconds left; zero: the whole time to live.
+        remaining: Vec<(i64, i64)>,
+    },
+    /// From here on nothing below a revision can be read; the engine forgets it step by step.
+    CompactionScheduled {
+        /// The compacted revision.
+        revision: i64,
+    },
+    /// The engine has forgotten some of it.
+    CompactionStep {
+        /// The compacted revision.
+        revision: i64,
+        /// Records removed so far.
+        records_removed: u64,
+    },
+    /// The engine has forgotten all of it.
+    CompactionFinished(CompactionMetrics),
+    /// The compacted revision has changed, by an entry or by a snapshot; also told at a start.
+    CompactedRevision {
+        /// The compacted revision; -1 if nothing was ever compacted.
+        revision: i64,
+    },
+    /// A watch has begun.
+    WatchCreated {
+        /// The client.
+        client: u64,
+        /// Its number for the watch.
+        watch_id: i64,
+        /// The first revision whose events it wants; zero: those from now on.
+        start_revision: i64,
+        /// The revision of the store.
+        revision: i64,
+    },
+    /// A watch that was behind has been sent everything that there is.
+    WatchCaughtUp {
+        /// The client.
+        client: u64,
+        /// Its number for the watch.
+        watch_id: i64,
+        /// The revision of the store.
+        revision: i64,
+    },
+    /// A watch cannot be sent an event, since too much is under way that the client has not acknowledged.
+    WatchFellBehind {
+        /// The client.
+        client: u64,
+        /// Its number for the watch.
+        watch_id: i64,
+        /// The first revision that is not sent.
+        revision: i64,
+    },
+    /// A watch has ended.
+    WatchCanceled {
+        /// The client.
+        client: u64,
+        /// Its number for the watch.
+        watch_id: i64,
+        /// The compacted revision, if that is why.
+        compact_revision: Option<i64>,
+    },
+    /// An entry has raised or ended the alarm about a full disk.
+    Alarm {
+        /// The member whose disk is meant.
+        member: u64,
+        /// Whether it is full.
+        active: bool,
+    },
+    /// The replica ran out of space. It gives up its ballast if it has any, and begins anew from what the disk
+    /// holds.
+    OutOfSpace {
+        /// What failed.
+        error: String,
+        /// Whether there was ballast to give up.
+        had_ballast: bool,
+    },
+    /// There is space again, and the ballast is back.
+    SpaceRegained,
+}
+
+/// Who wanted the end of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokedBy {
+    /// This leader, because its time was over.
+    Expiry,
+    /// A client of this leader.
+    Client,
+    /// Another replica has proposed it, or this one in an earlier life or term.
+    Unknown,
 }
 
 /// The role of a replica.

@@ -14,8 +14,16 @@ pub enum WatchCall {
         /// Which one.
         watch_id: i64,
     },
-    /// Asks for a progress notification on all watches of this client.
+    /// Asks for a progress notification on all watches of this client. Each gets one as soon as nothing that it
+    /// waits for is left to be sent.
     Progress,
+    /// Says that the client has taken messages with events or progress, so that as many more may come.
+    Ack {
+        /// Of which watch.
+        watch_id: i64,
+        /// How many.
+        messages: u32,
+    },
 }
 
 /// What to watch, from when on, and what to be told of it.

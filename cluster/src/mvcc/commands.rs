@@ -39,8 +39,8 @@ impl Store {
         if let Err(refusal) = check(request) {
             return Ok(Err(refusal));
         }
-        if self.has_alarm() && takes_space(request) {
-            return Ok(Err(Refusal::NoSpace));
+        if let Err(refusal) = self.check_space(request) {
+            return Ok(Err(refusal));
         }
         Ok(self.execute(request)?.map(|(response, records)| {
             (Some(Answer::Kv(response)), Changes { records, ..Changes::default() })
@@ -104,6 +104,14 @@ impl Store {
             Some(LeaseChange::Set { id: *id, granted_ttl_s, remaining_ttl_s: (*remaining_ttl_s).max(0) })
         });
         Changes { leases: leases.collect(), ..Changes::default() }
+    }
+
+    /// Refuses what needs space while the disk of a member is full.
+    ///
+    /// # Errors
+    /// `NoSpace`.
+    pub fn check_space(&self, request: &Request) -> Result<(), Refusal> {
+        if self.has_alarm() && takes_space(request) { Err(Refusal::NoSpace) } else { Ok(()) }
     }
 
     fn has_alarm(&self) -> bool {

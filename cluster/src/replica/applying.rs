@@ -4,7 +4,8 @@ use raft::eraftpb::{Entry, EntryType};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Replica;
-use super::proposals::{Proposal, refused};
+use super::compacting::Forgetting;
+use super::proposals::{Asker, Proposal, refused};
 use crate::api::{Answer, Command, Refusal};
 use crate::client::Outcome;
 use crate::design::TxnRanges;
@@ -14,7 +15,7 @@ use crate::observer::ReplicaEvent;
 use crate::wire;
 
 impl Replica {
-    /// Applies committed entries in order, and answers those who proposed them here.
+    /// Applies committed entries in order, answers those who proposed them here, and tells the watches.
     ///
     /// Without a state nothing is applied: the snapshot that is waited for holds at least these entries.
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), ReplicaError> {
@@ -28,14 +29,18 @@ impl Replica {
                 TxnRanges::WhereAsked if proposal.is_some() => Ranges::CarriedOut,
                 TxnRanges::WhereAsked => Ranges::LeftOut,
             };
+            let (revision, compacted) = (store.revision(), store.compacted_revision());
             let applied = apply_entry(store, &entry, ranges)?;
             self.observer.event(&ReplicaEvent::Applied {
                 index: entry.index,
                 term: entry.term,
                 entry_hash: xxh3_64(&entry.data),
             });
+            self.notify_watches(revision)?;
+            self.report_compaction(Some(compacted));
+            self.follow(&entry, &applied, proposal.as_ref());
             if let Some(proposal) = proposal {
-                self.answer(&proposal, &entry, applied);
+                self.answer_proposal(&proposal, &entry, applied);
             }
             let every = self.config.limits.hash_entries;
             if every > 0 && entry.index % every == 0 {
@@ -45,15 +50,58 @@ impl Replica {
         Ok(())
     }
 
-    fn answer(&self, proposal: &Proposal, entry: &Entry, applied: Option<Result<Answer, Refusal>>) {
-        let outcome = match applied {
-            // Another leader's entry took the place, so that of this proposal can never be committed.
-            _ if proposal.term != entry.term => Outcome::Unavailable { may_have_happened: false },
-            Some(Ok(answer)) => Outcome::Answer(answer),
-            Some(Err(refusal)) => refused(refusal),
-            None => Outcome::Unavailable { may_have_happened: true },
+    /// Does what an entry means for this replica beyond its store.
+    fn follow(&mut self, entry: &Entry, applied: &AppliedEntry, proposal: Option<&Proposal>) {
+        let asker = proposal.filter(|proposal| proposal.term == entry.term).map(|proposal| proposal.asker);
+        match applied {
+            AppliedEntry::Empty => {
+                // The first entry of a leader: it has applied all that was decided before.
+                if self.is_leader() && entry.term == self.node.raft.term {
+                    self.take_leases_over();
+                }
+            }
+            AppliedEntry::Skipped => {}
+            AppliedEntry::Command(command, result) => {
+                let answer = result.as_ref().and_then(|result| result.as_ref().ok());
+                self.note_lease_command(command, answer, asker);
+                match (command, answer) {
+                    (Command::Compact { revision }, Some(_)) => {
+                        self.observer.event(&ReplicaEvent::CompactionScheduled { revision: *revision });
+                    }
+                    (Command::Alarm { member, activate }, _) => {
+                        self.observer.event(&ReplicaEvent::Alarm { member: *member, active: *activate });
+                    }
+                    (
+                        Command::Kv(_)
+                        | Command::Compact { .. }
+                        | Command::LeaseGrant { .. }
+                        | Command::LeaseRevoke { .. }
+                        | Command::LeaseCheckpoint { .. },
+                        _,
+                    ) => {}
+                }
+            }
+        }
+    }
+
+    fn answer_proposal(&mut self, proposal: &Proposal, entry: &Entry, applied: AppliedEntry) {
+        // Another leader's entry took the place, so that of this proposal can never be committed.
+        if proposal.term != entry.term {
+            return self.answer(proposal.asker, Outcome::Unavailable { may_have_happened: false });
+        }
+        let result = match applied {
+            AppliedEntry::Command(_, result) => result,
+            AppliedEntry::Empty | AppliedEntry::Skipped => None,
         };
-        self.reply(proposal.client, proposal.id, outcome);
+        match (proposal.asker, result) {
+            (Asker::KeepAlive { client, id, lease }, _) => self.answer_keep_alive(client, id, lease),
+            (Asker::Compaction { client, id }, Some(Ok(answer))) => {
+                self.forgetting.push(Forgetting { client, id, answer });
+            }
+            (asker, Some(Ok(answer))) => self.answer(asker, Outcome::Answer(answer)),
+            (asker, Some(Err(refusal))) => self.answer(asker, refused(refusal)),
+            (asker, None) => self.answer(asker, Outcome::Unavailable { may_have_happened: true }),
+        }
     }
 }
 
@@ -64,16 +112,21 @@ enum Ranges {
     LeftOut,
 }
 
-/// Applies one entry; `None` if nobody can wait for an answer, or the store had it already.
-fn apply_entry(
-    store: &mut Store,
-    entry: &Entry,
-    ranges: Ranges,
-) -> Result<Option<Result<Answer, Refusal>>, ReplicaError> {
+/// What an entry was.
+enum AppliedEntry {
+    /// Nothing but the first of a term.
+    Empty,
+    /// The store had it already.
+    Skipped,
+    /// A command, with its result if anybody can wait for one.
+    Command(Command, Option<Result<Answer, Refusal>>),
+}
+
+fn apply_entry(store: &mut Store, entry: &Entry, ranges: Ranges) -> Result<AppliedEntry, ReplicaError> {
     match entry.get_entry_type() {
         EntryType::EntryNormal if entry.data.is_empty() => {
             store.advance(entry.index, entry.term)?;
-            Ok(None)
+            Ok(AppliedEntry::Empty)
         }
         EntryType::EntryNormal => {
             let command = wire::decode::<Command>(&entry.data)
@@ -82,10 +135,11 @@ fn apply_entry(
                 Ranges::CarriedOut => command,
                 Ranges::LeftOut => mvcc::without_ranges(command),
             };
-            match store.apply(entry.index, entry.term, &command)? {
-                Applied::Done(result) => Ok(Some(result)),
-                Applied::Noted | Applied::Skipped => Ok(None),
-            }
+            Ok(match store.apply(entry.index, entry.term, &command)? {
+                Applied::Done(result) => AppliedEntry::Command(command, Some(result)),
+                Applied::Noted => AppliedEntry::Command(command, None),
+                Applied::Skipped => AppliedEntry::Skipped,
+            })
         }
         EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
             unreachable!("the configuration is fixed, and no replica proposes a change of it")

@@ -60,6 +60,7 @@ impl Replica {
             Payload::Hello => {}
             Payload::Raft(message) => self.take_raft_message(from, message),
             Payload::SnapshotRefused { attempt } => self.snapshot_refused(from, attempt),
+            Payload::AlarmRequest => self.propose_alarm(from),
         }
     }
 

@@ -5,28 +5,37 @@
 //! streams. The raft core does no I/O; nothing but this loop touches the disk or the network.
 
 mod applying;
+mod calls;
+mod compacting;
 mod flushing;
 mod inbound;
+mod leases;
 mod proposals;
 mod reads;
 mod ready;
 mod rebuild;
 mod receiving;
 mod sending;
+mod space;
+mod watching;
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raft::{ReadOnlyOption, StateRole};
 
+use crate::ballast::Ballast;
 use crate::client::{Outcome, Reply, encode_reply};
 use crate::config::ReplicaConfig;
+use crate::design;
 use crate::directory::Directory;
 use crate::error::ReplicaError;
 use crate::frame::FrameWriter;
 use crate::hello::Hello;
+use crate::lease::Lessor;
 use crate::mvcc::Store;
 use crate::observer::{Observer, Recovery, ReplicaEvent};
 use crate::peers::Peers;
@@ -35,7 +44,10 @@ use crate::snapshot_receive::Receiving;
 use crate::snapshot_send::Sending;
 use crate::startup;
 use crate::transport::Transport;
+use crate::watch::Watches;
 
+use calls::Handover;
+use compacting::Forgetting;
 use flushing::Flushing;
 use inbound::Taken;
 use proposals::Proposals;
@@ -43,7 +55,8 @@ use reads::Reads;
 use rebuild::Rebuild;
 use receiving::Staged;
 
-/// Runs a replica on this thread until its machine is gone.
+/// Runs a replica on this thread until its machine is gone. One that runs out of space begins anew with what its
+/// ballast gives back, and waits for more if that is not enough.
 ///
 /// # Errors
 /// Why it stopped. [`ReplicaError::restart_may_help`] says whether to start it again on the same directory. A
@@ -54,12 +67,45 @@ pub fn run(
     observer: Arc<dyn Observer>,
 ) -> Result<(), ReplicaError> {
     // The replica is not used again after a panic: only what is on the disk counts then.
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut replica = Replica::start(config, transport, observer)?;
-        replica.run()?;
-        replica.close()
-    }));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| live(&config, &Rc::from(transport), &observer)));
     outcome.unwrap_or_else(|payload| Err(ReplicaError::Panicked { message: panic_text(&*payload) }))
+}
+
+fn live(
+    config: &ReplicaConfig,
+    transport: &Rc<dyn Transport>,
+    observer: &Arc<dyn Observer>,
+) -> Result<(), ReplicaError> {
+    loop {
+        let error = match live_once(config, transport, observer) {
+            Err(error) if error.is_out_of_space() => error,
+            outcome => return outcome,
+        };
+        let directory = Directory::at(&config.directory);
+        let had_ballast = Ballast::find(&directory, config.limits.ballast_bytes)?.release()?;
+        observer.event(&ReplicaEvent::OutOfSpace { error: error.to_string(), had_ballast });
+        if !had_ballast && !space::wait_for_space(&**transport, config.timing.space_check_interval) {
+            return Ok(());
+        }
+    }
+}
+
+/// Runs a replica until its machine is gone, or it fails.
+fn live_once(
+    config: &ReplicaConfig,
+    transport: &Rc<dyn Transport>,
+    observer: &Arc<dyn Observer>,
+) -> Result<(), ReplicaError> {
+    let mut replica = Replica::start(config.clone(), Rc::clone(transport), Arc::clone(observer))?;
+    match replica.run() {
+        Ok(()) => replica.close(),
+        Err(error) => {
+            if error.is_out_of_space() {
+                replica.abandon();
+            }
+            Err(error)
+        }
+    }
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {
@@ -76,7 +122,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
 struct Replica {
     config: ReplicaConfig,
     directory: Directory,
-    transport: Box<dyn Transport>,
+    transport: Rc<dyn Transport>,
     observer: Arc<dyn Observer>,
     hello: Hello,
     frames: FrameWriter,
@@ -86,6 +132,11 @@ struct Replica {
     peers: Peers,
     proposals: Proposals,
     reads: Reads,
+    /// Clients that wait for the end of a compaction.
+    forgetting: Vec<Forgetting>,
+    handovers: Vec<Handover>,
+    lessor: Lessor,
+    watches: Watches,
     flushing: Flushing,
     sendings: Vec<Sending>,
     /// How many snapshot streams were begun.
@@ -97,12 +148,14 @@ struct Replica {
     /// What was acknowledged before it was synced; only the wrong design has any.
     unsynced: bool,
     next_tick: Instant,
+    ballast: Ballast,
+    next_space_check: Instant,
 }
 
 impl Replica {
     fn start(
         config: ReplicaConfig,
-        transport: Box<dyn Transport>,
+        transport: Rc<dyn Transport>,
         observer: Arc<dyn Observer>,
     ) -> Result<Replica, ReplicaError> {
         config.check()?;
@@ -113,6 +166,8 @@ impl Replica {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = raft::RawNode::new(&raft_config(&config, applied), log, &logger)?;
         let hello = Hello::of_this_start(config.release, config.engine);
+        let mut ballast = Ballast::find(&directory, config.limits.ballast_bytes)?;
+        ballast.restore()?;
         let replica = Replica {
             directory,
             transport,
@@ -123,6 +178,10 @@ impl Replica {
             peers: Peers::new(config.id, &config.peers),
             proposals: Proposals::default(),
             reads: Reads::default(),
+            forgetting: Vec::new(),
+            handovers: Vec::new(),
+            lessor: Lessor::new(&config.design),
+            watches: Watches::new(config.limits, &config.design),
             flushing: Flushing::new(flushed, applied),
             sendings: Vec::new(),
             attempts: 0,
@@ -131,6 +190,8 @@ impl Replica {
             rebuild: (recovery == Recovery::Rebuild).then(Rebuild::default),
             unsynced: false,
             next_tick: Instant::now() + config.timing.tick,
+            ballast,
+            next_space_check: Instant::now(),
             store,
             config,
         };
@@ -150,6 +211,7 @@ impl Replica {
             vote: raft.vote,
             commit: raft.raft_log.committed,
         });
+        self.report_compaction(None);
         self.report_state_hash()
     }
 
@@ -163,11 +225,13 @@ impl Replica {
                 Taken::Closed => return Ok(()),
                 Taken::Open => {}
             }
-            self.tick_if_due();
+            self.tick_if_due()?;
             self.answer_snapshot_requests();
             self.issue_reads();
             self.carry_out_ready()?;
             self.serve_reads()?;
+            self.serve_watches()?;
+            self.compact_step()?;
             self.see_to_flushes()?;
             self.pump_sendings();
         }
@@ -184,7 +248,11 @@ impl Replica {
 
     /// How long the loop may wait for something to come in.
     fn patience(&self, now: Instant) -> Duration {
-        if self.node.has_ready() || self.has_unfinished_sendings() {
+        let is_busy = self.node.has_ready()
+            || self.has_unfinished_sendings()
+            || self.has_watches_to_serve()
+            || self.is_compacting();
+        if is_busy {
             return Duration::ZERO;
         }
         let deadline = self
@@ -196,7 +264,7 @@ impl Replica {
 
     /// Advances raft's clock by the ticks that have passed, or by some of them if the replica was kept from
     /// running: what a pause costs is made known by the messages that waited, which were taken before.
-    fn tick_if_due(&mut self) {
+    fn tick_if_due(&mut self) -> Result<(), ReplicaError> {
         let now = Instant::now();
         let mut ticks = 0;
         while self.next_tick <= now {
@@ -219,7 +287,11 @@ impl Replica {
             self.retry_reads();
             self.expire_sendings(now);
             self.forget_requests_ahead();
+            self.answer_handovers(now);
+            self.see_to_leases();
+            self.see_to_space(now)?;
         }
+        Ok(())
     }
 
     fn is_leader(&self) -> bool {
@@ -237,7 +309,7 @@ impl Replica {
     }
 
     fn reply(&self, client: u64, id: u64, outcome: Outcome) {
-        self.transport.send(client, encode_reply(&Reply { id, outcome }));
+        self.transport.send(client, encode_reply(Reply { id, outcome }));
     }
 
     fn report_state_hash(&self) -> Result<(), ReplicaError> {
@@ -263,7 +335,10 @@ fn raft_config(config: &ReplicaConfig, applied: u64) -> raft::Config {
         max_inflight_msgs: config.limits.messages_in_flight,
         check_quorum: true,
         pre_vote: true,
-        read_only_option: ReadOnlyOption::Safe,
+        read_only_option: match config.design.reads {
+            design::Reads::ReadIndex | design::Reads::Local => ReadOnlyOption::Safe,
+            design::Reads::Lease => ReadOnlyOption::LeaseBased,
+        },
         // Followers learn of a commit with the next entries or heartbeat: they serve nobody, and the separate
         // messages would double the traffic.
         skip_bcast_commit: true,

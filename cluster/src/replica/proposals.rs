@@ -1,6 +1,6 @@
-//! Requests of clients, and those that wait to be committed.
+//! Commands that are to be committed, and who waits for them.
 //!
-//! The requests of a round are proposed together: each proposal of its own would be a message of its own to
+//! The commands of a round are proposed together: each proposal of its own would be a message of its own to
 //! every peer.
 
 use std::collections::BTreeMap;
@@ -10,18 +10,15 @@ use std::time::Instant;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Replica;
-use crate::api::{Call, Command, Refusal, Request};
-use crate::client::{self, Outcome};
-use crate::design;
-use crate::error::ReplicaError;
-use crate::mvcc;
+use crate::api::{Command, Refusal};
+use crate::client::Outcome;
 use crate::wire;
 
-/// The requests that are to be proposed, or were proposed here and are not applied yet.
+/// The commands that are to be proposed, or were proposed here and are not applied yet.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
-    /// Those of this round: client, id and entry.
-    gathered: Vec<(u64, u64, Entry)>,
+    /// Those of this round.
+    gathered: Vec<(Asker, Entry)>,
     /// Those that were proposed, by the index of their entry.
     waiting: BTreeMap<u64, Proposal>,
 }
@@ -29,11 +26,23 @@ pub(super) struct Proposals {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Proposal {
-    pub(super) client: u64,
-    pub(super) id: u64,
+    pub(super) asker: Asker,
     /// The term of the entry. Another entry at the same index has another.
     pub(super) term: u64,
     deadline: Instant,
+}
+
+/// Who waits for an entry, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A client, for what the store answers.
+    Client { client: u64, id: u64 },
+    /// A client, until the engine has forgotten what was compacted.
+    Compaction { client: u64, id: u64 },
+    /// A client that keeps a lease alive, until all of its time is written down again.
+    KeepAlive { client: u64, id: u64, lease: i64 },
+    /// Nobody: the replica itself has proposed it.
+    Nobody,
 }
 
 impl Proposals {
@@ -49,6 +58,11 @@ impl Proposals {
         mem::replace(&mut self.waiting, later).into_values().collect()
     }
 
+    /// Takes all that were proposed.
+    pub(super) fn take_all(&mut self) -> Vec<Proposal> {
+        mem::take(&mut self.waiting).into_values().collect()
+    }
+
     fn take_expired(&mut self, now: Instant) -> Vec<Proposal> {
         self.waiting
             .extract_if(.., |_, proposal| proposal.deadline <= now)
@@ -58,69 +72,14 @@ impl Proposals {
 }
 
 impl Replica {
-    /// Takes a client's request: refuses it, proposes it, or queues it as a read.
-    pub(super) fn take_request(&mut self, client: u64, message: &[u8]) -> Result<(), ReplicaError> {
-        // Without an id there is nobody to answer.
-        let Some((id, encoded)) = client::split_request(message) else {
-            return Ok(());
-        };
-        match wire::decode::<Call>(encoded) {
-            Ok(Call::Kv(request)) => self.take_kv(client, id, request)?,
-            Ok(
-                Call::Compact { .. }
-                | Call::LeaseGrant { .. }
-                | Call::LeaseRevoke { .. }
-                | Call::LeaseKeepAlive { .. }
-                | Call::LeaseTimeToLive { .. }
-                | Call::Leases
-                | Call::HashKv { .. }
-                | Call::Status
-                | Call::Defragment
-                | Call::AlarmDisarm
-                | Call::Member(_)
-                | Call::MoveLeader { .. }
-                | Call::Watch(_),
-            ) => {
-                let text = "not supported yet".to_owned();
-                self.reply(client, id, Outcome::Refused { refusal: None, text });
-            }
-            Err(error) => {
-                self.reply(client, id, Outcome::Refused { refusal: None, text: error.to_string() });
-            }
-        }
-        Ok(())
-    }
-
-    fn take_kv(&mut self, client: u64, id: u64, request: Request) -> Result<(), ReplicaError> {
-        if request.is_read_only() {
-            match self.config.design.reads {
-                design::Reads::ReadIndex => {}
-                design::Reads::Local => return self.serve_locally(client, id, &request),
-            }
-        }
-        if !self.is_leader() {
-            self.reply(client, id, Outcome::NotLeader { leader: self.leader() });
-        } else if let Err(refusal) = mvcc::check(&request) {
-            self.reply(client, id, refused(refusal));
-        } else if request.is_read_only() {
-            let deadline = Instant::now() + self.config.timing.request_timeout;
-            self.reads.queue(client, id, request, deadline);
-        } else {
-            self.gather(client, id, &Command::Kv(request));
-        }
-        Ok(())
-    }
-
     /// Notes a command that is to be proposed in this round.
-    fn gather(&mut self, client: u64, id: u64, command: &Command) {
+    pub(super) fn gather(&mut self, asker: Asker, command: &Command) {
         match wire::encode(command) {
             Ok(data) => {
                 let entry = Entry { data: data.into(), ..Entry::default() };
-                self.proposals.gathered.push((client, id, entry));
+                self.proposals.gathered.push((asker, entry));
             }
-            Err(error) => {
-                self.reply(client, id, Outcome::Refused { refusal: None, text: error.to_string() });
-            }
+            Err(error) => self.answer(asker, Outcome::Refused { refusal: None, text: error.to_string() }),
         }
     }
 
@@ -129,35 +88,31 @@ impl Replica {
         if self.proposals.gathered.is_empty() {
             return;
         }
-        let gathered = mem::take(&mut self.proposals.gathered);
+        let (askers, entries): (Vec<_>, Vec<_>) = mem::take(&mut self.proposals.gathered).into_iter().unzip();
         if !self.is_leader() {
             let leader = self.leader();
-            return gathered.iter().for_each(|(client, id, _)| {
-                self.reply(*client, *id, Outcome::NotLeader { leader });
-            });
+            return askers.into_iter().for_each(|asker| self.answer(asker, Outcome::NotLeader { leader }));
         }
-        let (askers, entries): (Vec<_>, Vec<_>) =
-            gathered.into_iter().map(|(client, id, entry)| ((client, id), entry)).unzip();
         let mut message = Message { from: self.config.id, entries: entries.into(), ..Message::default() };
         message.set_msg_type(MessageType::MsgPropose);
         match self.node.step(message) {
             Ok(()) => self.await_entries(&askers),
-            // Too much is uncommitted already; nothing was appended.
-            Err(_) => askers.iter().for_each(|(client, id)| {
-                self.reply(*client, *id, Outcome::Unavailable { may_have_happened: false });
+            // Too much is uncommitted already, or leadership is being handed over; nothing was appended.
+            Err(_) => askers.into_iter().for_each(|asker| {
+                self.answer(asker, Outcome::Unavailable { may_have_happened: false });
             }),
         }
     }
 
     /// Notes who waits for the last entries of the log.
-    fn await_entries(&mut self, askers: &[(u64, u64)]) {
+    fn await_entries(&mut self, askers: &[Asker]) {
         let (term, last) = (self.node.raft.term, self.node.raft.raft_log.last_index());
-        let deadline = Instant::now() + self.config.timing.request_timeout;
-        for (index, (client, id)) in (last + 1 - askers.len() as u64..).zip(askers) {
-            let proposal = Proposal { client: *client, id: *id, term, deadline };
+        let deadline = self.request_deadline();
+        for (index, asker) in (last + 1 - askers.len() as u64..).zip(askers) {
+            let proposal = Proposal { asker: *asker, term, deadline };
             if let Some(former) = self.proposals.waiting.insert(index, proposal) {
                 // Proposed in an earlier term, and gone from this log; another may still have it.
-                self.reply(former.client, former.id, Outcome::Unavailable { may_have_happened: true });
+                self.answer(former.asker, Outcome::Unavailable { may_have_happened: true });
             }
         }
     }
@@ -165,10 +120,20 @@ impl Replica {
     /// Answers what has waited too long.
     pub(super) fn expire_requests(&mut self, now: Instant) {
         for proposal in self.proposals.take_expired(now) {
-            self.reply(proposal.client, proposal.id, Outcome::Unavailable { may_have_happened: true });
+            self.answer(proposal.asker, Outcome::Unavailable { may_have_happened: true });
         }
         for read in self.reads.take_expired(now) {
             self.reply(read.client, read.id, Outcome::Unavailable { may_have_happened: false });
+        }
+    }
+
+    /// Answers the client that waits, if one does.
+    pub(super) fn answer(&self, asker: Asker, outcome: Outcome) {
+        match asker {
+            Asker::Client { client, id }
+            | Asker::Compaction { client, id }
+            | Asker::KeepAlive { client, id, lease: _ } => self.reply(client, id, outcome),
+            Asker::Nobody => {}
         }
     }
 }

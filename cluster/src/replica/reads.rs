@@ -1,4 +1,4 @@
-//! Linearizable reads by ReadIndex.
+//! Linearizable reads, and what else must know that this replica leads, by ReadIndex.
 //!
 //! A read passes three stations. It is *queued* until the next round; a round asks the raft core to confirm, by
 //! a heartbeat to a quorum, that this replica still leads, and at what commit index; once *confirmed*, the read
@@ -19,6 +19,7 @@ use super::proposals::refused;
 use crate::api::{Answer, Request};
 use crate::client::Outcome;
 use crate::error::ReplicaError;
+use crate::mvcc::Store;
 use crate::observer::ReplicaEvent;
 
 /// The reads that wait.
@@ -44,13 +45,44 @@ struct Round {
 pub(super) struct Read {
     pub(super) client: u64,
     pub(super) id: u64,
-    request: Request,
+    query: Query,
     deadline: Instant,
 }
 
+/// What it asks.
+#[derive(Debug)]
+pub(super) enum Query {
+    /// A read-only request.
+    Kv(Request),
+    /// The hash up to a revision.
+    HashKv { revision: i64 },
+    /// How long a lease will live.
+    TimeToLive { lease: i64, keys: bool },
+    /// All leases.
+    Leases,
+    /// That a lease be kept alive.
+    KeepAlive { lease: i64 },
+}
+
+/// Whether a confirmed read is dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It is.
+    Answered,
+    /// It has to wait for something else.
+    Later,
+}
+
 impl Reads {
-    pub(super) fn queue(&mut self, client: u64, id: u64, request: Request, deadline: Instant) {
-        self.queued.push(Read { client, id, request, deadline });
+    pub(super) fn queue(&mut self, client: u64, id: u64, query: Query, deadline: Instant) {
+        self.queued.push(Read { client, id, query, deadline });
+    }
+
+    /// Takes all reads.
+    pub(super) fn take_all(&mut self) -> Vec<Read> {
+        let mut reads = self.take_unconfirmed();
+        reads.extend(mem::take(&mut self.confirmed).into_iter().flat_map(|(_, reads)| reads));
+        reads
     }
 
     /// Takes the reads that are not confirmed.
@@ -114,22 +146,63 @@ impl Replica {
 
     /// Answers the confirmed reads whose index is applied.
     pub(super) fn serve_reads(&mut self) -> Result<(), ReplicaError> {
-        while self.reads.confirmed.front().is_some_and(|(index, _)| *index <= self.applied_index()) {
+        let applied = self.applied_index();
+        let mut later = Vec::new();
+        while self.reads.confirmed.front().is_some_and(|(index, _)| *index <= applied) {
             let (_, reads) = self.reads.confirmed.pop_front().expect("there is a first");
             for read in reads {
-                self.serve_locally(read.client, read.id, &read.request)?;
+                match self.serve(&read)? {
+                    Served::Answered => {}
+                    Served::Later => later.push(read),
+                }
             }
         }
+        if !later.is_empty() {
+            self.reads.confirmed.push_front((applied, later));
+        }
+        self.propose_gathered();
         Ok(())
     }
 
+    fn serve(&mut self, read: &Read) -> Result<Served, ReplicaError> {
+        let (client, id) = (read.client, read.id);
+        match &read.query {
+            Query::Kv(request) => self.serve_locally(client, id, request)?,
+            Query::KeepAlive { lease } => return Ok(self.keep_alive(client, id, *lease)),
+            Query::HashKv { .. } | Query::TimeToLive { .. } | Query::Leases => {
+                let outcome = match &self.store {
+                    Some(store) => self.look_up(store, &read.query)?,
+                    None => Outcome::Unavailable { may_have_happened: false },
+                };
+                self.reply(client, id, outcome);
+            }
+        }
+        Ok(Served::Answered)
+    }
+
+    /// Answers what is asked about the state, other than its keys.
+    fn look_up(&self, store: &Store, query: &Query) -> Result<Outcome, ReplicaError> {
+        let revision = store.revision();
+        let answer = match query {
+            Query::HashKv { revision } => match store.hash_kv(*revision)? {
+                Ok(hash) => Some(Answer::HashKv {
+                    revision: hash.revision,
+                    compact_revision: hash.compact_revision,
+                    hash: hash.hash,
+                }),
+                Err(refusal) => return Ok(refused(refusal)),
+            },
+            Query::TimeToLive { lease, keys } => self.time_to_live(store, *lease, *keys),
+            Query::Leases => {
+                Some(Answer::Leases { revision, ids: store.leases().iter().map(|(id, _)| id).collect() })
+            }
+            Query::Kv(_) | Query::KeepAlive { .. } => unreachable!("these are served otherwise"),
+        };
+        Ok(answer.map_or(Outcome::NotLeader { leader: self.leader() }, Outcome::Answer))
+    }
+
     /// Answers a read from the state as it is.
-    pub(super) fn serve_locally(
-        &mut self,
-        client: u64,
-        id: u64,
-        request: &Request,
-    ) -> Result<(), ReplicaError> {
+    pub(super) fn serve_locally(&self, client: u64, id: u64, request: &Request) -> Result<(), ReplicaError> {
         let outcome = match &self.store {
             Some(store) => match store.read(request)? {
                 Ok(response) => Outcome::Answer(Answer::Kv(response)),

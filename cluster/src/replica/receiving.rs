@@ -119,7 +119,7 @@ impl Replica {
         assert_eq!(staged.index, index, "the core accepts the snapshot that it was given last");
         self.observer.event(&ReplicaEvent::SnapshotInstallBegin { index });
         for proposal in self.proposals.take_up_to(index) {
-            self.reply(proposal.client, proposal.id, Outcome::Unavailable { may_have_happened: true });
+            self.answer(proposal.asker, Outcome::Unavailable { may_have_happened: true });
         }
         if let Some(store) = self.store.take() {
             store.close()?;
@@ -133,7 +133,9 @@ impl Replica {
         installer.run(InstallStep::WriteRecord, self.node.mut_store())?;
         let store = startup::open_store(&self.config, &self.directory.store(), self.config.engine)?;
         assert_eq!(store.applied_index(), index, "what was laid out is what was checked");
+        self.watches.restored(store.revision());
         self.store = Some(store);
+        self.report_compaction(None);
         self.flushing = Flushing::new(index, index);
         self.rebuild = None;
         self.observer.event(&ReplicaEvent::SnapshotInstallEnd { index });

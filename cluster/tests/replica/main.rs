@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod agreement;
+mod leases;
+mod maintenance;
 mod network;
 mod nodes;
 mod rebuilding;
 mod snapshots;
+mod space;
 mod storm;
 mod upgrades;
+mod watches;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cluster::api::{Answer, Call, Request, Response};
-use cluster::client::{Outcome, Reply, decode_reply, encode_request};
+use cluster::api::{Answer, Call, Refusal, Request, Response, WatchCall, WatchMessage};
+use cluster::client::{Outcome, Reply, ServerMessage, decode_message, encode_request};
 use cluster::{Inbound, Observer, ReplicaConfig, ReplicaError, ReplicaEvent, Transport};
 use engines::EngineId;
 use tempfile::TempDir;
@@ -85,6 +85,8 @@ pub(crate) struct Nodes {
     client: Endpoint,
     requests: u64,
     leader: u64,
+    /// Messages of watches that were not looked at yet, in the order in which they came.
+    watched: Vec<WatchMessage>,
     _directory: TempDir,
 }
 
@@ -112,6 +114,7 @@ impl Nodes {
             running: BTreeMap::new(),
             requests: 0,
             leader: 1,
+            watched: Vec::new(),
             _directory: directory,
         }
     }
@@ -166,30 +169,75 @@ impl Nodes {
 
     /// Sends one request to one replica and waits for the reply; `None` if none comes in a second.
     pub(crate) fn ask(&mut self, id: u64, request: &Request) -> Option<Outcome> {
+        self.ask_call(id, &Call::Kv(request.clone()))
+    }
+
+    /// As [`Nodes::ask`], for any call.
+    pub(crate) fn ask_call(&mut self, id: u64, call: &Call) -> Option<Outcome> {
         self.requests += 1;
-        self.client.send(id, encode_request(self.requests, &Call::Kv(request.clone())).unwrap());
+        self.client.send(id, encode_request(self.requests, call).unwrap());
         let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            if let Reply { id, outcome } = self.receive(deadline)?
+                && id == self.requests
+            {
+                return Some(outcome);
+            }
+        }
+    }
+
+    /// The next reply, until `deadline`. Messages of watches are put by.
+    fn receive(&mut self, deadline: Instant) -> Option<Reply> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.client.receive(left.max(Duration::from_millis(1)))? {
-                Inbound::Message { bytes, .. } => {
-                    let Reply { id, outcome } = decode_reply(&bytes).unwrap();
-                    if id == self.requests {
-                        return Some(outcome);
-                    }
-                }
+                Inbound::Message { bytes, .. } => match decode_message(&bytes).unwrap() {
+                    ServerMessage::Reply(reply) => return Some(reply),
+                    ServerMessage::Watch(message) => self.watched.push(message),
+                },
                 other => panic!("clients get messages only, not {other:?}"),
             }
         }
     }
 
+    /// Tells a replica something about watches.
+    pub(crate) fn watch(&mut self, id: u64, call: WatchCall) {
+        self.requests += 1;
+        self.client.send(id, encode_request(self.requests, &Call::Watch(call)).unwrap());
+    }
+
+    /// The messages of watches that came since the last time, once they are enough.
+    pub(crate) fn watched(&mut self, is_enough: impl Fn(&[WatchMessage]) -> bool) -> Vec<WatchMessage> {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_enough(&self.watched) {
+            assert!(Instant::now() < deadline, "only {:#?} came", self.watched);
+            let late = self.receive(Instant::now() + Duration::from_millis(50));
+            assert_eq!(late.filter(|reply| reply.id == self.requests), None, "watches get no replies");
+        }
+        std::mem::take(&mut self.watched)
+    }
+
     /// Asks whoever leads until the request is answered.
     pub(crate) fn call(&mut self, request: &Request) -> Response {
+        match self.answer(&Call::Kv(request.clone())) {
+            Answer::Kv(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks whoever leads until the call is answered.
+    pub(crate) fn answer(&mut self, call: &Call) -> Answer {
+        self.decided(call).unwrap_or_else(|refusal| panic!("{call:?}: {refusal}"))
+    }
+
+    /// Asks whoever leads until the call is answered or refused.
+    pub(crate) fn decided(&mut self, call: &Call) -> Result<Answer, Refusal> {
         let deadline = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < deadline {
-            match self.ask(self.leader, request) {
-                Some(Outcome::Answer(Answer::Kv(response))) => return response,
+            match self.ask_call(self.leader, call) {
+                Some(Outcome::Answer(answer)) => return Ok(answer),
+                Some(Outcome::Refused { refusal: Some(refusal), .. }) => return Err(refusal),
                 Some(Outcome::NotLeader { leader: Some(leader) }) if self.running.contains_key(&leader) => {
                     self.leader = leader;
                 }
@@ -200,7 +248,7 @@ impl Nodes {
                 }
             }
         }
-        panic!("{request:?} was not answered; last: {last:?}");
+        panic!("{call:?} was not answered; last: {last:?}");
     }
 
     /// Who leads, found out by asking.
