@@ -3,9 +3,9 @@
 use crate::observation::SharedLog;
 use crate::plan::{Action, PlannedOperation};
 use crate::translate;
-use cluster::api::Request;
-use cluster::client::{Outcome, decode_reply, encode_request};
-use model::kv::Answer;
+use cluster::api::{Call, DeleteRangeRequest, RangeRequest, Request, TxnRequest};
+use cluster::client::{Outcome, ServerMessage, decode_message, encode_request};
+use model::kv::{CallAnswer, CallResult};
 use sim::network::Inbound;
 use sim::{Machine, OutsideEndpoint};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(40);
 /// What became of one attempt.
 enum Attempt {
     /// It was answered.
-    Answered(Answer),
+    Answered(CallResult),
     /// Nothing happened; the one that leads may be known.
     NotDone { leader: Option<u64> },
     /// It may have happened.
@@ -62,24 +62,24 @@ impl Client {
     pub(crate) async fn run(&mut self, operations: &[(usize, PlannedOperation)]) {
         for (index, operation) in operations {
             self.machine.sleep_until(Duration::from_millis(operation.at_ms)).await;
-            let request = self.request(*index, &operation.action);
-            if let Some(answer) = self.perform(request, PATIENCE).await {
+            let call = self.call(*index, &operation.action);
+            if let Some(answer) = self.perform(call, PATIENCE).await {
                 self.remember(&operation.action, &answer);
             }
         }
     }
 
     /// Asks until somebody answers, something may have happened, or `patience` is over. The history records it.
-    pub(crate) async fn perform(&mut self, request: Request, patience: Duration) -> Option<Answer> {
+    pub(crate) async fn perform(&mut self, call: Call, patience: Duration) -> Option<CallResult> {
         let give_up = self.machine.now() + patience;
-        self.invoke(&request);
+        self.invoke(&call);
         loop {
-            match self.attempt(&request).await {
+            match self.attempt(&call).await {
                 Attempt::Answered(answer) => {
                     self.record(|recorder, client, at| recorder.answer(client, at, answer.clone()));
                     return Some(answer);
                 }
-                Attempt::Unknown if !request.is_read_only() => {
+                Attempt::Unknown if may_change(&call) => {
                     self.record(|recorder, client, at| recorder.give_up(client, at));
                     return None;
                 }
@@ -99,16 +99,16 @@ impl Client {
         }
     }
 
-    fn invoke(&self, request: &Request) {
-        self.machine.mark("invoke", &format!("client {}: {request:?}", self.number));
-        let input = translate::request(request);
+    fn invoke(&self, call: &Call) {
+        self.machine.mark("invoke", &format!("client {}: {call:?}", self.number));
+        let input = translate::call(call).expect("no client acknowledges watch messages in its history");
         self.record(|recorder, client, at| recorder.invoke(client, at, input));
     }
 
     fn record(
         &self,
         step: impl FnOnce(
-            &mut model::history::Recorder<model::kv::Request, Answer>,
+            &mut model::history::Recorder<model::kv::Call, CallResult>,
             u32,
             model::history::Stamp,
         ) -> Result<(), model::history::MalformedHistory>,
@@ -119,10 +119,10 @@ impl Client {
     }
 
     /// Asks the favourite once.
-    async fn attempt(&mut self, request: &Request) -> Attempt {
+    async fn attempt(&mut self, call: &Call) -> Attempt {
         self.next_request += 1;
         let id = self.next_request;
-        let message = encode_request(id, request).expect("a planned request fits a message");
+        let message = encode_request(id, call).expect("a planned request fits a message");
         self.endpoint.send(self.favourite, message);
         let deadline = self.machine.now() + REPLY_TIMEOUT;
         loop {
@@ -131,9 +131,9 @@ impl Client {
                 return Attempt::Unknown;
             };
             // A reply to an earlier request, given up meanwhile, changes nothing.
-            let reply = decode_reply(&bytes).expect("client links damage nothing");
-            if reply.id == id {
-                return self.judge(reply.outcome);
+            match decode_message(&bytes).expect("client links damage nothing") {
+                ServerMessage::Reply(reply) if reply.id == id => return self.judge(reply.outcome),
+                ServerMessage::Reply(_) | ServerMessage::Watch(_) => {}
             }
         }
     }
@@ -141,7 +141,7 @@ impl Client {
     fn judge(&self, outcome: Outcome) -> Attempt {
         self.machine.mark("return", &format!("client {}: {outcome:?}", self.number));
         match outcome {
-            Outcome::Response(response) => Attempt::Answered(Ok(translate::response(&response))),
+            Outcome::Answer(answer) => Attempt::Answered(Ok(translate::answer(&answer))),
             Outcome::NotLeader { leader } => Attempt::NotDone { leader },
             Outcome::Refused { refusal, text } => match refusal.and_then(translate::refusal) {
                 Some(refusal) => Attempt::Answered(Err(refusal)),
@@ -152,31 +152,32 @@ impl Client {
         }
     }
 
-    fn request(&self, index: usize, action: &Action) -> Request {
-        match *action {
+    fn call(&self, index: usize, action: &Action) -> Call {
+        Call::Kv(match *action {
             Action::Put { key: number, bytes } => Request::put(key(number), value(index, 0, bytes)),
             Action::Get { key: number } => Request::get(key(number)),
-            Action::Scan { from, to, limit } => Request::Range {
+            Action::Scan { from, to, limit } => Request::Range(RangeRequest {
                 key: key(from),
                 range_end: Some(key(to)),
                 limit: limit.into(),
-                revision: 0,
-                count_only: false,
-                keys_only: false,
-            },
+                ..RangeRequest::default()
+            }),
             Action::Delete { key: number } => {
-                Request::DeleteRange { key: key(number), range_end: None, prev_kv: true }
+                Request::DeleteRange(DeleteRangeRequest { key: key(number), range_end: None, prev_kv: true })
             }
-            Action::DeleteRange { from, to } => {
-                Request::DeleteRange { key: key(from), range_end: Some(key(to)), prev_kv: false }
-            }
+            Action::DeleteRange { from, to } => Request::DeleteRange(DeleteRangeRequest {
+                key: key(from),
+                range_end: Some(key(to)),
+                prev_kv: false,
+            }),
             Action::CompareAndSet { key: number, bytes } => {
                 let seen = self.seen.get(&number).copied().unwrap_or(0);
                 Request::compare_and_set(key(number), seen, value(index, 0, bytes))
             }
-            Action::PutTwo { first, second, bytes } => Request::Txn {
+            Action::PutTwo { first, second, bytes } => Request::Txn(TxnRequest {
                 compares: vec![cluster::api::Compare {
                     key: key(first),
+                    range_end: None,
                     target: cluster::api::Target::Version(0),
                     result: cluster::api::CompareResult::Greater,
                 }],
@@ -185,13 +186,13 @@ impl Client {
                     Request::put(key(second), value(index, 1, bytes)),
                 ],
                 failure: vec![Request::put(key(second), value(index, 1, bytes))],
-            },
-        }
+            }),
+        })
     }
 
     /// Remembers the modification revision of a key that a compare-and-set will be about.
-    fn remember(&mut self, action: &Action, answer: &Answer) {
-        let Ok(response) = answer else { return };
+    fn remember(&mut self, action: &Action, answer: &CallResult) {
+        let Ok(CallAnswer::Kv(response)) = answer else { return };
         let seen = match (action, &response.body) {
             (Action::Put { key, .. }, _) => (*key, response.revision),
             (Action::Get { key }, model::kv::ResponseBody::Range { kvs, .. }) => {
@@ -230,6 +231,23 @@ fn value(operation: usize, part: u32, bytes: u32) -> Vec<u8> {
 }
 
 /// A request that reads every planned key.
-pub(crate) fn read_everything() -> Request {
-    Request::range(key(0), Some(vec![0]))
+pub(crate) fn read_everything() -> Call {
+    Call::Kv(Request::range(key(0), Some(vec![0])))
+}
+
+/// Whether a call that was not answered may have changed something.
+fn may_change(call: &Call) -> bool {
+    match call {
+        Call::Kv(request) => !request.is_read_only(),
+        Call::Compact { .. }
+        | Call::LeaseGrant { .. }
+        | Call::LeaseRevoke { .. }
+        | Call::LeaseKeepAlive { .. }
+        | Call::Defragment
+        | Call::AlarmDisarm
+        | Call::Member(_)
+        | Call::MoveLeader { .. }
+        | Call::Watch(_) => true,
+        Call::LeaseTimeToLive { .. } | Call::Leases | Call::HashKv { .. } | Call::Status => false,
+    }
 }

@@ -186,7 +186,24 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::SnapshotSendEnded { .. }
         | ReplicaEvent::SnapshotInstallBegin { .. }
         | ReplicaEvent::SnapshotInstallEnd { .. }
-        | ReplicaEvent::SnapshotRequested { .. } => None,
+        | ReplicaEvent::SnapshotRequested { .. }
+        | ReplicaEvent::LeaseGranted { .. }
+        | ReplicaEvent::LeasesTakenOver { .. }
+        | ReplicaEvent::LeaseExpired { .. }
+        | ReplicaEvent::LeaseRevoked { .. }
+        | ReplicaEvent::KeepAliveAnswered { .. }
+        | ReplicaEvent::LeasesCheckpointed { .. }
+        | ReplicaEvent::CompactionScheduled { .. }
+        | ReplicaEvent::CompactionStep { .. }
+        | ReplicaEvent::CompactionFinished(_)
+        | ReplicaEvent::CompactedRevision { .. }
+        | ReplicaEvent::WatchCreated { .. }
+        | ReplicaEvent::WatchCaughtUp { .. }
+        | ReplicaEvent::WatchFellBehind { .. }
+        | ReplicaEvent::WatchCanceled { .. }
+        | ReplicaEvent::Alarm { .. }
+        | ReplicaEvent::OutOfSpace { .. }
+        | ReplicaEvent::SpaceRegained => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use cluster::mvcc::{Record, RecordValue};
 use cluster::{Observer, Recovery, ReplicaEvent};
 use model::history::{Recorder, Stamp};
-use model::kv::{Answer, Request};
+use model::kv::{Call, CallResult};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct StoredVersion {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) applied_index: u64,
+    /// -1 if nothing was ever compacted.
+    pub(crate) compacted_revision: i64,
     pub(crate) versions: Vec<StoredVersion>,
 }
 
@@ -38,7 +40,7 @@ pub(crate) struct Contents {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) events: Vec<Observed>,
-    pub(crate) history: Recorder<Request, Answer>,
+    pub(crate) history: Recorder<Call, CallResult>,
     /// Per node, or why its store could not be read.
     pub(crate) contents: BTreeMap<u64, Result<Contents, String>>,
     /// Who leads, by the latest term heard of: term and node.
@@ -175,5 +177,22 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::SnapshotInstallBegin { .. } => "install begin",
         ReplicaEvent::SnapshotInstallEnd { .. } => "install end",
         ReplicaEvent::SnapshotRequested { .. } => "snapshot requested",
+        ReplicaEvent::LeaseGranted { .. } => "lease granted",
+        ReplicaEvent::LeasesTakenOver { .. } => "leases taken over",
+        ReplicaEvent::LeaseExpired { .. } => "lease expired",
+        ReplicaEvent::LeaseRevoked { .. } => "lease revoked",
+        ReplicaEvent::KeepAliveAnswered { .. } => "keep-alive answered",
+        ReplicaEvent::LeasesCheckpointed { .. } => "leases checkpointed",
+        ReplicaEvent::CompactionScheduled { .. } => "compaction scheduled",
+        ReplicaEvent::CompactionStep { .. } => "compaction step",
+        ReplicaEvent::CompactionFinished(_) => "compaction finished",
+        ReplicaEvent::CompactedRevision { .. } => "compacted revision",
+        ReplicaEvent::WatchCreated { .. } => "watch created",
+        ReplicaEvent::WatchCaughtUp { .. } => "watch caught up",
+        ReplicaEvent::WatchFellBehind { .. } => "watch fell behind",
+        ReplicaEvent::WatchCanceled { .. } => "watch canceled",
+        ReplicaEvent::Alarm { .. } => "alarm",
+        ReplicaEvent::OutOfSpace { .. } => "out of space",
+        ReplicaEvent::SpaceRegained => "space regained",
     }
 }

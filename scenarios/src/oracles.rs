@@ -11,12 +11,11 @@ use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
 use model::equality::{self, HashReport};
-use model::history::History;
 use model::linearizability::{Budget, Verdict};
 use model::liveness::{self, Healing, ReplicaProgress};
 use model::raft::{self, Entry, RaftEvent, RaftEventKind};
 use model::routing::{self, End, Party, Received, Sent, SnapshotEvent};
-use model::specs::etcd::Etcd;
+use model::specs::etcd::{Etcd, StoreHistory};
 use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,10 +46,7 @@ pub(crate) struct Judgement {
 }
 
 /// The history, its unknown outcomes decided where the replicas have converged and so prove them.
-fn decided(
-    evidence: &Evidence,
-    history: History<model::kv::Request, model::kv::Answer>,
-) -> History<model::kv::Request, model::kv::Answer> {
+fn decided(evidence: &Evidence, history: StoreHistory) -> StoreHistory {
     let store = evidence.log.contents.values().find_map(|contents| contents.as_ref().ok());
     match (evidence.converged_at, store) {
         (Some(_), Some(store)) => unknown::decide(history, store),
@@ -59,7 +55,7 @@ fn decided(
 }
 
 /// A violation, if there is one; or the steps after which the search was given up.
-fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Result<Option<Violation>, u64> {
+fn linearizable(history: &StoreHistory) -> Result<Option<Violation>, u64> {
     match model::revisions::check(history, Budget::default()) {
         Verdict::Linearizable { .. } => Ok(None),
         Verdict::Violation(evidence) => {
@@ -69,13 +65,14 @@ fn linearizable(history: &History<model::kv::Request, model::kv::Answer>) -> Res
     }
 }
 
-fn durable(evidence: &Evidence, history: &History<model::kv::Request, model::kv::Answer>) -> Vec<Violation> {
+fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut replicas = Vec::new();
     for (&node, contents) in &evidence.log.contents {
         match contents {
             Ok(contents) => replicas.push(ReplicaContents {
                 node,
+                compacted_revision: contents.compacted_revision,
                 versions: contents
                     .versions
                     .iter()
@@ -197,7 +194,24 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::SnapshotSendEnded { .. }
             | ReplicaEvent::SnapshotInstallBegin { .. }
             | ReplicaEvent::SnapshotInstallEnd { .. }
-            | ReplicaEvent::SnapshotRequested { .. } => {}
+            | ReplicaEvent::SnapshotRequested { .. }
+            | ReplicaEvent::LeaseGranted { .. }
+            | ReplicaEvent::LeasesTakenOver { .. }
+            | ReplicaEvent::LeaseExpired { .. }
+            | ReplicaEvent::LeaseRevoked { .. }
+            | ReplicaEvent::KeepAliveAnswered { .. }
+            | ReplicaEvent::LeasesCheckpointed { .. }
+            | ReplicaEvent::CompactionScheduled { .. }
+            | ReplicaEvent::CompactionStep { .. }
+            | ReplicaEvent::CompactionFinished(_)
+            | ReplicaEvent::CompactedRevision { .. }
+            | ReplicaEvent::WatchCreated { .. }
+            | ReplicaEvent::WatchCaughtUp { .. }
+            | ReplicaEvent::WatchFellBehind { .. }
+            | ReplicaEvent::WatchCanceled { .. }
+            | ReplicaEvent::Alarm { .. }
+            | ReplicaEvent::OutOfSpace { .. }
+            | ReplicaEvent::SpaceRegained => {}
         }
     }
     events
@@ -282,7 +296,24 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::SnapshotSendEnded { .. }
                 | ReplicaEvent::SnapshotReceived { .. }
                 | ReplicaEvent::SnapshotInstallBegin { .. }
-                | ReplicaEvent::SnapshotRequested { .. } => return None,
+                | ReplicaEvent::SnapshotRequested { .. }
+                | ReplicaEvent::LeaseGranted { .. }
+                | ReplicaEvent::LeasesTakenOver { .. }
+                | ReplicaEvent::LeaseExpired { .. }
+                | ReplicaEvent::LeaseRevoked { .. }
+                | ReplicaEvent::KeepAliveAnswered { .. }
+                | ReplicaEvent::LeasesCheckpointed { .. }
+                | ReplicaEvent::CompactionScheduled { .. }
+                | ReplicaEvent::CompactionStep { .. }
+                | ReplicaEvent::CompactionFinished(_)
+                | ReplicaEvent::CompactedRevision { .. }
+                | ReplicaEvent::WatchCreated { .. }
+                | ReplicaEvent::WatchCaughtUp { .. }
+                | ReplicaEvent::WatchFellBehind { .. }
+                | ReplicaEvent::WatchCanceled { .. }
+                | ReplicaEvent::Alarm { .. }
+                | ReplicaEvent::OutOfSpace { .. }
+                | ReplicaEvent::SpaceRegained => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })

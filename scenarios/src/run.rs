@@ -7,6 +7,7 @@ use crate::oracles;
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
 use crate::world::{FaultCounters, ObservedStop, World};
+use cluster::api::{Call, Request};
 use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
 use sim::{Abort, Aborted, Completed, Machine, Options};
@@ -192,8 +193,8 @@ async fn settle(world: &Rc<World>, pending: &Rc<Cell<u32>>, healed_at: Duration)
 }
 
 /// The last write; each attempt has a value of its own, for an unknown one may still take effect.
-fn last_write(attempt: u32) -> cluster::api::Request {
-    cluster::api::Request::put("last", format!("write {attempt}"))
+fn last_write(attempt: u32) -> Call {
+    Call::Kv(Request::put("last", format!("write {attempt}")))
 }
 
 /// Asks until there is an answer, or `deadline` is over; whether there was one.
@@ -201,7 +202,7 @@ async fn insist(
     world: &Rc<World>,
     client: &mut Client,
     deadline: Duration,
-    request: impl Fn(u32) -> cluster::api::Request,
+    request: impl Fn(u32) -> Call,
 ) -> bool {
     let mut attempt = 0;
     while world.machine.now() < deadline {

@@ -9,8 +9,9 @@
 //! Deletions leave no mark of their own and stay unknown.
 
 use crate::observation::Contents;
-use model::history::{History, Operation, Outcome, Stamp};
-use model::kv::{Answer, Request, Response, ResponseBody};
+use model::history::{History, Outcome, Stamp};
+use model::kv::{Call, CallAnswer, PutRequest, Request, Response, ResponseBody, TxnRequest};
+use model::specs::etcd::{StoreHistory, StoreOperation};
 use std::collections::BTreeMap;
 
 /// What an unknown operation turned out to be.
@@ -24,7 +25,7 @@ enum Fate {
 }
 
 /// The history with what `contents` decides decided.
-pub(crate) fn decide(history: History<Request, Answer>, contents: &Contents) -> History<Request, Answer> {
+pub(crate) fn decide(history: StoreHistory, contents: &Contents) -> StoreHistory {
     let mut revisions = BTreeMap::new();
     for version in &contents.versions {
         if let Some(value) = &version.value {
@@ -42,19 +43,20 @@ const DECIDED_CLIENTS: u32 = 1_000_000;
 
 fn decide_one(
     index: usize,
-    mut operation: Operation<Request, Answer>,
+    mut operation: StoreOperation,
     revisions: &BTreeMap<(&[u8], &[u8]), i64>,
-) -> Option<Operation<Request, Answer>> {
+) -> Option<StoreOperation> {
     if !matches!(operation.outcome, Outcome::Unknown) {
         return Some(operation);
     }
-    match fate(&operation.input, revisions) {
+    let Call::Kv(request) = &operation.input else { return Some(operation) };
+    match fate(request, revisions) {
         Fate::Open => Some(operation),
         Fate::Absent => None,
         Fate::Happened(response) => {
             let at = Stamp { time_ns: u64::MAX, order: index as u64 };
             operation.client = DECIDED_CLIENTS + u32::try_from(index).expect("a run has fewer operations");
-            operation.outcome = Outcome::Answered { at, output: Ok(response) };
+            operation.outcome = Outcome::Answered { at, output: Ok(CallAnswer::Kv(response)) };
             Some(operation)
         }
     }
@@ -62,14 +64,16 @@ fn decide_one(
 
 fn fate(request: &Request, revisions: &BTreeMap<(&[u8], &[u8]), i64>) -> Fate {
     match request {
-        Request::Range { .. } => Fate::Absent,
-        Request::DeleteRange { .. } => Fate::Open,
-        Request::Put { .. } => match puts(std::slice::from_ref(request), revisions) {
+        Request::Range(_) => Fate::Absent,
+        Request::DeleteRange(_) => Fate::Open,
+        Request::Put(_) => match puts(std::slice::from_ref(request), revisions) {
             Puts::At(revision) => Fate::Happened(put_response(revision)),
             Puts::Nowhere => Fate::Absent,
             Puts::Unclear => Fate::Open,
         },
-        Request::Txn { success, failure, .. } => transaction_fate(success, failure, revisions),
+        Request::Txn(TxnRequest { compares: _, success, failure }) => {
+            transaction_fate(success, failure, revisions)
+        }
     }
 }
 
@@ -101,12 +105,14 @@ enum Puts {
 }
 
 fn puts(branch: &[Request], revisions: &BTreeMap<(&[u8], &[u8]), i64>) -> Puts {
-    if branch.iter().all(|request| matches!(request, Request::Range { .. })) {
+    if branch.iter().all(|request| matches!(request, Request::Range(_))) {
         return Puts::Nowhere;
     }
     let mut at = None;
     for request in branch {
-        let Request::Put { key, value, prev_kv: false } = request else { return Puts::Unclear };
+        let Request::Put(PutRequest { key, value, prev_kv: false, .. }) = request else {
+            return Puts::Unclear;
+        };
         match (revisions.get(&(key.as_slice(), value.as_slice())), at) {
             (None, _) => return Puts::Nowhere,
             (Some(revision), Some(earlier)) if *revision != earlier => return Puts::Nowhere,
@@ -124,13 +130,15 @@ fn put_response(revision: i64) -> Response {
 mod tests {
     use super::*;
     use crate::observation::StoredVersion;
+    use model::history::Operation;
+    use model::kv::CallResult;
 
     fn put(key: &str, value: &str) -> Request {
-        Request::Put { key: key.into(), value: value.into(), prev_kv: false }
+        Request::put(key, value)
     }
 
     /// The outcome of one unknown request, given what the store holds: revision, key, value.
-    fn decided(request: Request, stored: &[(i64, &str, &str)]) -> Option<Outcome<Answer>> {
+    fn decided(request: Request, stored: &[(i64, &str, &str)]) -> Option<Outcome<CallResult>> {
         let versions = stored
             .iter()
             .map(|(revision, key, value)| StoredVersion {
@@ -139,14 +147,21 @@ mod tests {
                 value: Some(value.as_bytes().to_vec()),
             })
             .collect();
-        let unknown =
-            Operation { client: 1, invoke: Stamp::at(5), input: request, outcome: Outcome::Unknown };
-        let history = decide(History::new(vec![unknown]).unwrap(), &Contents { applied_index: 9, versions });
+        let unknown = Operation {
+            client: 1,
+            invoke: Stamp::at(5),
+            input: Call::Kv(request),
+            outcome: Outcome::Unknown,
+        };
+        let history = decide(
+            History::new(vec![unknown]).unwrap(),
+            &Contents { applied_index: 9, compacted_revision: -1, versions },
+        );
         history.into_operations().pop().map(|operation| operation.outcome)
     }
 
-    fn answer(outcome: Option<Outcome<Answer>>) -> Response {
-        outcome.unwrap().output().unwrap().clone().unwrap()
+    fn answer(outcome: Option<Outcome<CallResult>>) -> Response {
+        outcome.unwrap().output().unwrap().as_ref().unwrap().kv().unwrap().clone()
     }
 
     #[test]
@@ -157,11 +172,11 @@ mod tests {
 
     #[test]
     fn a_transaction_shows_its_branch() {
-        let both = Request::Txn {
+        let both = Request::Txn(TxnRequest {
             compares: vec![],
             success: vec![put("a", "o1"), put("b", "o2")],
             failure: vec![put("b", "o2")],
-        };
+        });
         let succeeded =
             |response: Response| matches!(response.body, ResponseBody::Txn { succeeded: true, .. });
         assert!(succeeded(answer(decided(both.clone(), &[(3, "a", "o1"), (3, "b", "o2")]))));
@@ -171,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_deletion_stays_unknown() {
-        let delete = Request::DeleteRange { key: b"a".to_vec(), range_end: None, prev_kv: false };
+        let delete = Request::delete("a");
         assert_eq!(decided(delete, &[]), Some(Outcome::Unknown));
     }
 }

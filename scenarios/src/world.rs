@@ -336,7 +336,11 @@ fn read_out(
     let backend = engines::marker::open_data_dir(&directory.join(STORE_DIRECTORY), engine, options)
         .map_err(|error| error.to_string())?;
     let store = Store::open(backend, design).map_err(|error| error.to_string())?;
-    let mut contents = Contents { applied_index: store.applied_index(), versions: Vec::new() };
+    let mut contents = Contents {
+        applied_index: store.applied_index(),
+        compacted_revision: store.compacted_revision(),
+        versions: Vec::new(),
+    };
     store
         .contents(&mut |record| contents.versions.push(StoredVersion::from(record)))
         .map_err(|error| error.to_string())?;

@@ -7,10 +7,12 @@ use crate::run::RunOptions;
 use crate::scenario::Scenario;
 use cluster::Design;
 use cluster::design::DesignError;
-use model::verdict::Check;
+use model::verdict::{Check, UnknownCheck};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Seeds within which a wrong design must be caught.
@@ -30,12 +32,79 @@ pub struct Entry {
     /// The scenario that brings it to light.
     #[serde(serialize_with = "as_name")]
     pub scenario: Scenario,
-    /// The check that must catch it.
-    pub check: Check,
+    /// What must catch it.
+    #[serde(serialize_with = "as_catcher_name")]
+    pub catcher: Catcher,
+}
+
+/// What must catch a wrong design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Catcher {
+    /// This check.
+    One(Check),
+    /// Any of the nine guarantees of watches: which one a lost event breaks depends on what came before and after it.
+    Watch,
+}
+
+impl Catcher {
+    /// The name that designs use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One(check) => check.name(),
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Whether a violation that `check` found is what the design must be caught by.
+    pub fn is(self, check: Check) -> bool {
+        match self {
+            Self::One(one) => one == check,
+            Self::Watch => match check {
+                Check::WatchOrdered
+                | Check::WatchUnique
+                | Check::WatchAtomic
+                | Check::WatchReliable
+                | Check::WatchResumable
+                | Check::WatchBookmarkable
+                | Check::WatchFiltered
+                | Check::WatchCreated
+                | Check::WatchPrevious => true,
+                Check::Linearizable
+                | Check::Serializable
+                | Check::Durable
+                | Check::ReplicasEqual
+                | Check::Routing
+                | Check::Raft
+                | Check::Live
+                | Check::Lease
+                | Check::Compaction
+                | Check::Engine
+                | Check::Deterministic => false,
+            },
+        }
+    }
+}
+
+impl FromStr for Catcher {
+    type Err = UnknownCheck;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCheck> {
+        if name == Self::Watch.name() { Ok(Self::Watch) } else { name.parse().map(Self::One) }
+    }
+}
+
+impl fmt::Display for Catcher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
 }
 
 fn as_name<S: serde::Serializer>(scenario: &Scenario, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(scenario.name())
+}
+
+fn as_catcher_name<S: serde::Serializer>(catcher: &Catcher, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(catcher.name())
 }
 
 impl Entry {
@@ -57,23 +126,23 @@ pub fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for field in Design::fields() {
         for choice in field.choices {
-            let Some(fault) = &choice.fault else { continue };
+            let (Some(fault), Some(scenario)) = (&choice.fault, scenario_for(field.name)) else { continue };
             entries.push(Entry {
                 field: field.name,
                 value: choice.name,
                 doc: choice.doc.trim(),
                 source: fault.source,
-                scenario: scenario_for(field.name),
-                check: fault.caught_by.parse().expect("a design names a check that exists"),
+                scenario,
+                catcher: fault.caught_by.parse().expect("a design names a check that exists"),
             });
         }
     }
     entries
 }
 
-/// Where the wrong values of a field show.
-fn scenario_for(field: &str) -> Scenario {
-    match field {
+/// Where the wrong values of a field show; none where no scenario goes after them yet.
+fn scenario_for(field: &str) -> Option<Scenario> {
+    Some(match field {
         // What is acknowledged too early is lost when all copies fail before their sync.
         "persist_before_send" | "segment_directory_sync" => Scenario::Blackout,
         "release_one_streams" => Scenario::MixedReleases,
@@ -85,8 +154,8 @@ fn scenario_for(field: &str) -> Scenario {
         }
         // What is applied a second time was applied before a crash, by any engine.
         "apply" => Scenario::Power,
-        _ => Scenario::Default,
-    }
+        _ => return None,
+    })
 }
 
 /// The entries of `choices`, each `FIELD=VALUE` or `FIELD`; all of them where there are none.
@@ -164,7 +233,7 @@ pub fn hunt(entry: &Entry, jobs: usize) -> io::Result<Outcome> {
     let mut tries = Vec::new();
     let mut limit = BUDGET;
     run_seeds(entry.scenario, entry.design(), jobs, &mut limit, |limit, seed, execution| {
-        if violation(&execution, entry.check).is_some() {
+        if violation(&execution, entry.catcher).is_some() {
             *limit = (*limit).min(seed);
         }
         tries.push((seed, execution));
@@ -221,11 +290,11 @@ fn sum_up(entry: &Entry, tries: &[(u64, Execution)]) -> Outcome {
         baseline_failed: BTreeSet::new(),
     };
     for (seed, execution) in tries {
-        if let Some(message) = violation(execution, entry.check) {
+        if let Some(message) = violation(execution, entry.catcher) {
             outcome.caught_by_seed.get_or_insert(*seed);
             outcome.message.get_or_insert(message);
         }
-        for check in checks(execution).filter(|check| *check != entry.check) {
+        for check in checks(execution).filter(|check| !entry.catcher.is(*check)) {
             outcome.other_checks.entry(check).or_insert(*seed);
         }
     }
@@ -240,11 +309,11 @@ fn checks(execution: &Execution) -> impl Iterator<Item = Check> {
     violations.iter().map(|violation| violation.check)
 }
 
-/// The first violation that `check` found.
-fn violation(execution: &Execution, check: Check) -> Option<String> {
+/// The first violation that `catcher` found.
+fn violation(execution: &Execution, catcher: Catcher) -> Option<String> {
     match &execution.report.verdict {
         Verdict::Violated { violations } => {
-            violations.iter().find(|violation| violation.check == check).map(|found| found.message.clone())
+            violations.iter().find(|violation| catcher.is(violation.check)).map(|found| found.message.clone())
         }
         Verdict::Held | Verdict::Incomplete { .. } => None,
     }
@@ -258,6 +327,7 @@ mod tests {
     fn every_wrong_value_has_an_entry_and_every_entry_a_scenario_of_its_own_choice() {
         let wrong: usize = Design::fields()
             .iter()
+            .filter(|field| scenario_for(field.name).is_some())
             .map(|field| field.choices.iter().filter(|it| it.fault.is_some()).count())
             .sum();
         let entries = entries();
@@ -278,7 +348,7 @@ mod tests {
         let select = |choice: &str| select(&[choice.to_string()]);
         let names = |entries: Vec<Entry>| entries.iter().map(Entry::choice).collect::<Vec<_>>();
         assert_eq!(names(select("reads=local").unwrap()), ["reads=local"]);
-        assert_eq!(names(select("reads").unwrap()), ["reads=local"]);
+        assert_eq!(names(select("reads").unwrap()), ["reads=local", "reads=lease"]);
         assert_eq!(
             select("reads=read-index").unwrap_err().to_string(),
             "reads=read-index is the right design; nothing should catch it"

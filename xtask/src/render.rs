@@ -320,7 +320,7 @@ pub(crate) fn zoo(outcomes: &[ZooOutcome]) -> String {
             "{:36} {:15} {:14} {caught:>7} {:>6} {:>6.1}  {}",
             entry.choice(),
             entry.scenario.name(),
-            entry.check,
+            entry.catcher,
             outcome.seeds_tried,
             outcome.processor_s,
             others.join(", ")
@@ -329,7 +329,7 @@ pub(crate) fn zoo(outcomes: &[ZooOutcome]) -> String {
             line!(
                 text,
                 "  NOT CAUGHT by {} within {} seeds: {}",
-                entry.check,
+                entry.catcher,
                 outcome.seeds_tried,
                 entry.doc
             );

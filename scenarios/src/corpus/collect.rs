@@ -106,9 +106,11 @@ impl Wanted {
             },
             Verdict::Violated { violations } => {
                 let wrong = zoo::entries().into_iter().find(|entry| entry.design() == *design);
-                let check = wrong.ok_or("it is violated")?.check;
-                let caught = violations.iter().any(|violation| violation.check == check);
-                if caught { Ok(Expected::Violated(check)) } else { Err(format!("{check} does not catch it")) }
+                let catcher = wrong.ok_or("it is violated")?.catcher;
+                match violations.iter().find(|violation| catcher.is(violation.check)) {
+                    Some(violation) => Ok(Expected::Violated(violation.check)),
+                    None => Err(format!("{catcher} does not catch it")),
+                }
             }
         }
     }
