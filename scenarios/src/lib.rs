@@ -5,6 +5,7 @@
 
 mod client;
 pub mod corpus;
+pub mod etcd_subjects;
 pub mod etcd_trace;
 mod execution;
 pub mod explorer;

@@ -51,6 +51,28 @@ pub(crate) enum Command {
                             fjall --fault eio --fault fsync-error"
     )]
     Crash(CrashArguments),
+    /// Give the recorded requests of a real etcd to the store or to the reference model, and compare every answer.
+    #[command(
+        after_help = "Examples:\n  cargo xtask etcd-trace cluster/tests/fixtures/etcd-traces/*.jsonl\n  cargo xtask \
+                            etcd-trace trace.jsonl --engine fjall\n  cargo xtask etcd-trace trace.jsonl --model --json"
+    )]
+    EtcdTrace(EtcdTraceArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EtcdTraceArguments {
+    /// Traces, one JSON object per line: first the server, then each request with its answer.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The engine below the store.
+    #[arg(long, value_name = "ENGINE", default_value = "mem", conflicts_with = "model")]
+    pub(crate) engine: EngineName,
+    /// Hold the reference model to the traces instead of the store.
+    #[arg(long)]
+    pub(crate) model: bool,
+    /// Print each file's outcome as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

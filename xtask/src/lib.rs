@@ -9,6 +9,7 @@
 mod arguments;
 mod corpus;
 mod crash;
+mod etcd_trace;
 mod failure;
 mod kill_gate;
 mod output;
@@ -67,6 +68,7 @@ fn dispatch(guests: &Guests) -> Result<ExitCode, Failure> {
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Corpus(arguments) => corpus::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
+        Command::EtcdTrace(arguments) => etcd_trace::run(&arguments),
         Command::Crash(arguments) => crash::run(&arguments, &given(&matches), guests.natives),
     }
 }
