@@ -252,32 +252,6 @@ fn key_value(pair: &api::KeyValue) -> kv::KeyValue {
     }
 }
 
-/// A message of a watch as the model knows it.
-pub(crate) fn watch_message(message: &api::WatchMessage) -> kv::WatchMessage {
-    let kind = match &message.kind {
-        api::WatchKind::Created => kv::WatchKind::Created,
-        api::WatchKind::Events { events, fragment } => {
-            kv::WatchKind::Events { events: events.iter().map(event).collect(), fragment: *fragment }
-        }
-        api::WatchKind::Progress => kv::WatchKind::Progress,
-        api::WatchKind::Canceled { compact_revision, reason } => {
-            kv::WatchKind::Canceled { compact_revision: *compact_revision, reason: reason.clone() }
-        }
-    };
-    kv::WatchMessage { watch_id: message.watch_id, revision: message.revision, kind }
-}
-
-fn event(event: &api::Event) -> kv::Event {
-    kv::Event {
-        kind: match event.kind {
-            api::EventKind::Put => kv::EventKind::Put,
-            api::EventKind::Delete => kv::EventKind::Delete,
-        },
-        kv: key_value(&event.kv),
-        prev_kv: event.prev_kv.as_ref().map(key_value),
-    }
-}
-
 /// A refusal as the model knows it; none where the rule is about the size of a message, which the model has not.
 pub(crate) fn refusal(refusal: api::Refusal) -> Option<kv::Refusal> {
     Some(match refusal {

@@ -126,7 +126,9 @@ pub fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for field in Design::fields() {
         for choice in field.choices {
-            let (Some(fault), Some(scenario)) = (&choice.fault, scenario_for(field.name)) else { continue };
+            let (Some(fault), Some(scenario)) = (&choice.fault, scenario_for(field.name, choice.name)) else {
+                continue;
+            };
             entries.push(Entry {
                 field: field.name,
                 value: choice.name,
@@ -140,12 +142,14 @@ pub fn entries() -> Vec<Entry> {
     entries
 }
 
-/// Where the wrong values of a field show; none where no scenario goes after them yet.
-fn scenario_for(field: &str) -> Option<Scenario> {
+/// Where a wrong value of a field shows; none where no scenario goes after it yet.
+fn scenario_for(field: &str, value: &str) -> Option<Scenario> {
     Some(match field {
         // What is acknowledged too early is lost when all copies fail before their sync.
         "persist_before_send" | "segment_directory_sync" => Scenario::Blackout,
         "release_one_streams" => Scenario::MixedReleases,
+        // It takes a leader that was frozen and wakes deposed, and a read that finds it before it knows.
+        "reads" if value == "lease" => return None,
         // Snapshots that damage, that break, that crash; and replicas that are behind and answer.
         "wire_size" | "digest" | "header" | "snapshot_install" | "reads" => Scenario::Lagging,
         // What was noted as flushed, and cut from the log, is missed after a kill at the wrong moment.
@@ -156,6 +160,14 @@ fn scenario_for(field: &str) -> Option<Scenario> {
         "apply" => Scenario::Power,
         _ => return None,
     })
+}
+
+/// Whether a choice, `FIELD=VALUE` or `FIELD`, names a wrong value.
+fn is_wrong(choice: &str) -> bool {
+    let (field, value) = choice.split_once('=').map_or((choice, None), |(field, value)| (field, Some(value)));
+    let fields = Design::fields().iter().filter(|known| known.name == field);
+    let mut choices = fields.flat_map(|known| known.choices);
+    choices.any(|known| known.fault.is_some() && value.is_none_or(|value| value == known.name))
 }
 
 /// The entries of `choices`, each `FIELD=VALUE` or `FIELD`; all of them where there are none.
@@ -171,7 +183,11 @@ pub fn select(choices: &[String]) -> Result<Vec<Entry>, SelectError> {
             Design::default().set(field, value)?;
         }
         if !entries.iter().any(|entry| is_chosen(entry, choice)) {
-            return Err(SelectError::Right { choice: choice.clone() });
+            let choice = choice.clone();
+            return Err(match is_wrong(&choice) {
+                true => SelectError::Uncovered { choice },
+                false => SelectError::Right { choice },
+            });
         }
     }
     let chosen = |entry: &Entry| choices.is_empty() || choices.iter().any(|choice| is_chosen(entry, choice));
@@ -188,6 +204,12 @@ pub enum SelectError {
     /// There is no such field or value.
     #[error(transparent)]
     Unknown(#[from] DesignError),
+    /// The value is wrong, but nothing brings it to light.
+    #[error("{choice} is a wrong design, and no scenario goes after it yet")]
+    Uncovered {
+        /// As it was given.
+        choice: String,
+    },
     /// The value is the baseline's.
     #[error("{choice} is the right design; nothing should catch it")]
     Right {
@@ -324,11 +346,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_value_has_an_entry_and_every_entry_a_scenario_of_its_own_choice() {
+    fn every_wrong_value_that_a_scenario_goes_after_has_an_entry() {
         let wrong: usize = Design::fields()
             .iter()
-            .filter(|field| scenario_for(field.name).is_some())
-            .map(|field| field.choices.iter().filter(|it| it.fault.is_some()).count())
+            .map(|field| {
+                let covered = |it: &&cluster::design::Choice| {
+                    it.fault.is_some() && scenario_for(field.name, it.name).is_some()
+                };
+                field.choices.iter().filter(covered).count()
+            })
             .sum();
         let entries = entries();
         assert_eq!(entries.len(), wrong);
@@ -348,10 +374,14 @@ mod tests {
         let select = |choice: &str| select(&[choice.to_string()]);
         let names = |entries: Vec<Entry>| entries.iter().map(Entry::choice).collect::<Vec<_>>();
         assert_eq!(names(select("reads=local").unwrap()), ["reads=local"]);
-        assert_eq!(names(select("reads").unwrap()), ["reads=local", "reads=lease"]);
+        assert_eq!(names(select("reads").unwrap()), ["reads=local"]);
         assert_eq!(
             select("reads=read-index").unwrap_err().to_string(),
             "reads=read-index is the right design; nothing should catch it"
+        );
+        assert_eq!(
+            select("reads=lease").unwrap_err().to_string(),
+            "reads=lease is a wrong design, and no scenario goes after it yet"
         );
         assert!(select("reeds").unwrap_err().to_string().starts_with("unknown design field `reeds`"));
         assert!(select("reads=loud").unwrap_err().to_string().starts_with("unknown value `loud`"));
