@@ -2,8 +2,9 @@
 //!
 //! A store is asked for *changes*, one after the other. After a crash each of them has survived or has not.
 //! Those that were promised durable must have; a change that was promised atomic has survived as a whole or not
-//! at all; where the order was promised, no change has survived without all before it. Every value is written
-//! once, so what a key holds says which change survived.
+//! at all; where the order was promised, no atomic change has survived without all atomic ones before it. What is
+//! not atomic, as the removal of a whole space, has no place in that order. Every value is written once, so what a
+//! key holds says which change survived.
 //!
 //! The search goes from the last change to the first and takes every change that agrees with what was found.
 //! That is exact: a change that agrees settles only keys that it explains, so leaving it out could never help
@@ -102,7 +103,7 @@ pub enum Breach {
         /// What it holds.
         value: Vec<u8>,
     },
-    /// A change survived while one before it did not, though the order was promised.
+    /// An atomic change survived while one before it did not, though the order was promised.
     OutOfOrder {
         /// The change that did not survive.
         lost: usize,
@@ -182,36 +183,32 @@ impl Past {
         contents
     }
 
-    /// Judges what was `found`. `duty` says of each change what must be true of it; `ordered` whether a change
-    /// may survive only with all before it.
+    /// Judges what was `found`. `duty` says of each change what must be true of it; `ordered` whether an atomic
+    /// change may survive only with all before it.
     ///
     /// # Errors
     /// The first promise that is broken.
     pub fn judge(&self, duty: impl Fn(usize) -> Duty, ordered: bool, found: &Contents) -> Result<(), Breach> {
         let mut unsettled: BTreeSet<&Key> = self.known.iter().collect();
-        let (mut by_value, mut by_absence) = (OrderOfSurvival::default(), OrderOfSurvival::default());
+        let mut order = OrderOfSurvival::default();
         for (number, change) in self.changes.iter().enumerate().rev() {
             let duty = duty(number);
             if duty == Duty::Absent {
                 continue;
             }
-            let open: Vec<&Key> = change.outcome.keys().filter(|key| unsettled.contains(key)).collect();
-            let agrees = |key: &&&Key| change.outcome[**key].as_ref() == found.get(**key);
-            if let Some(stray) = open.iter().find(|key| !agrees(key)) {
-                if duty == Duty::Survive {
-                    return Err(self.missing(number, stray, found));
-                }
-                by_value.was_lost(number);
-                by_absence.was_lost(number);
-                if change.atomic {
+            let (agreeing, stray) = change.held_against(found, &unsettled);
+            match stray {
+                Some(stray) if duty == Duty::Survive => return Err(self.missing(number, stray, found)),
+                Some(_) if change.atomic => {
+                    order.first_lost = Some(number);
                     continue;
                 }
+                Some(_) | None => {}
             }
-            for key in open.iter().filter(agrees) {
-                unsettled.remove(*key);
-                match found.contains_key(*key) {
-                    true => by_value.survived(number),
-                    false => by_absence.survived(number),
+            for key in agreeing {
+                unsettled.remove(key);
+                if change.atomic {
+                    order.survived(number, found.contains_key(key));
                 }
             }
         }
@@ -220,28 +217,38 @@ impl Past {
                 return Err(self.unexplained(key, value, found));
             }
         }
-        if !ordered || self.is_prefix(duty, found) {
-            return Ok(());
+        match order.first_lost {
+            Some(lost) if ordered && !self.some_prefix_explains(lost, &duty, found) => {
+                Err(Breach::OutOfOrder { lost, kept: order.kept_after(lost) })
+            }
+            Some(_) | None => Ok(()),
         }
-        // Were all that agrees before all that does not, it would be a prefix.
-        let breach = by_value.breach().or(by_absence.breach());
-        Err(breach.expect("what is no prefix lacks a change before one that it has"))
     }
 
-    /// True where exactly the first changes survived, and of the next perhaps a part if it is not atomic. Removals
-    /// leave no trace of their own, so this asks anew.
-    fn is_prefix(&self, duty: impl Fn(usize) -> Duty, found: &Contents) -> bool {
-        let mut contents = Contents::new();
-        for (number, change) in self.changes.iter().enumerate() {
-            match duty(number) {
+    /// True where the atomic changes before some number, at most `last`, and no later ones explain what was found.
+    /// Removals leave no trace of their own, so this asks anew.
+    fn some_prefix_explains(&self, last: usize, duty: &impl Fn(usize) -> Duty, found: &Contents) -> bool {
+        (0..=last).rev().any(|end| self.prefix_explains(end, duty, found))
+    }
+
+    fn prefix_explains(&self, end: usize, duty: &impl Fn(usize) -> Duty, found: &Contents) -> bool {
+        let mut unsettled: BTreeSet<&Key> = self.known.iter().collect();
+        for (number, change) in self.changes.iter().enumerate().rev() {
+            let must = match duty(number) {
                 Duty::Absent => continue,
-                Duty::Free if contents == *found || change.is_part_of_the_way(&contents, found) => {
-                    return true;
-                }
-                Duty::Free | Duty::Survive => change.apply(&mut contents),
+                Duty::Free if change.atomic && number >= end => continue,
+                Duty::Free => change.atomic,
+                Duty::Survive => true,
+            };
+            let (agreeing, stray) = change.held_against(found, &unsettled);
+            if must && stray.is_some() {
+                return false;
+            }
+            for key in agreeing {
+                unsettled.remove(key);
             }
         }
-        contents == *found
+        !found.keys().any(|key| unsettled.contains(key))
     }
 
     /// Why a change that must have survived does not agree with what `key` holds.
@@ -280,17 +287,16 @@ impl Past {
 }
 
 impl Change {
-    /// True where a part of the change, and nothing else, leads from `before` to `found`.
-    fn is_part_of_the_way(&self, before: &Contents, found: &Contents) -> bool {
-        let mut reached = before.clone();
-        for (key, value) in self.outcome.iter().filter(|_| !self.atomic) {
-            match value {
-                Some(value) if found.get(key) == Some(value) => reached.insert(key.clone(), value.clone()),
-                None if !found.contains_key(key) => reached.remove(key),
-                Some(_) | None => None,
-            };
-        }
-        reached == *found
+    /// Of the keys that no later change has settled: those that are as the change leaves them, and one that is not.
+    fn held_against<'a>(
+        &'a self,
+        found: &Contents,
+        unsettled: &BTreeSet<&Key>,
+    ) -> (Vec<&'a Key>, Option<&'a Key>) {
+        let open = self.outcome.iter().filter(|(key, _)| unsettled.contains(key));
+        let (agreeing, stray): (Vec<_>, Vec<_>) =
+            open.partition(|(key, value)| value.as_ref() == found.get(*key));
+        (agreeing.into_iter().map(|(key, _)| key).collect(), stray.first().map(|(key, _)| *key))
     }
 
     fn apply(&self, contents: &mut Contents) {
@@ -303,28 +309,29 @@ impl Change {
     }
 }
 
-/// The last change that survived, and the last before it that did not, met from the last to the first.
+/// Which atomic changes survived and which did not, met from the last to the first.
 #[derive(Default)]
 struct OrderOfSurvival {
-    /// The last that survived.
-    kept: Option<usize>,
-    /// The last before it that did not.
-    lost: Option<usize>,
+    /// The last of which a value is there.
+    kept_by_value: Option<usize>,
+    /// The last of which only removals can be seen.
+    kept_by_absence: Option<usize>,
+    /// The first that did not survive.
+    first_lost: Option<usize>,
 }
 
 impl OrderOfSurvival {
-    fn survived(&mut self, change: usize) {
-        self.kept.get_or_insert(change);
+    fn survived(&mut self, change: usize, is_value: bool) {
+        let kept = if is_value { &mut self.kept_by_value } else { &mut self.kept_by_absence };
+        kept.get_or_insert(change);
     }
 
-    fn was_lost(&mut self, change: usize) {
-        if self.kept.is_some() {
-            self.lost.get_or_insert(change);
-        }
-    }
-
-    fn breach(&self) -> Option<Breach> {
-        Some(Breach::OutOfOrder { lost: self.lost?, kept: self.kept? })
+    /// A change after `lost` that survived, one that left a value if there is such.
+    fn kept_after(&self, lost: usize) -> usize {
+        let after = |kept: Option<usize>| kept.filter(|&kept| kept > lost);
+        after(self.kept_by_value)
+            .or(after(self.kept_by_absence))
+            .expect("were nothing kept after the first change that was lost, a prefix would explain all")
     }
 }
 
@@ -449,6 +456,17 @@ mod tests {
         assert_eq!(judged(past, 1, false, &[]), Ok(()));
     }
 
+    #[test]
+    fn what_is_not_atomic_has_no_place_in_the_order() {
+        let mut past = Past::new();
+        past.push(&[put("a", "1")], true);
+        past.push(&[put("b", "2")], true);
+        past.push(&[Effect::DropSpace("kv".to_owned())], false);
+        let duty = |change| if change < 1 { Duty::Survive } else { Duty::Free };
+        assert_eq!(past.judge(duty, true, &holding(&[])), Ok(()), "the space may go without b");
+        assert_eq!(past.judge(duty, true, &holding(&[("a", "1")])), Ok(()));
+    }
+
     /// Small pasts over three keys, with whether each change is atomic; each value is unique.
     fn past() -> impl Strategy<Value = Vec<(Vec<Option<usize>>, bool)>> {
         let effects = prop::collection::vec(prop::option::weighted(0.8, 0..3_usize), 1..4);
@@ -505,7 +523,7 @@ mod tests {
     }
 
     /// Whether some survival of `changes`, of which the first `durable` must survive, leads from `contents` to
-    /// `found`. Once one was `cut` short, nothing survives any more where the order counts.
+    /// `found`. Once an atomic one was `cut` off, none survives any more where the order counts.
     fn is_reached(
         changes: &[Change],
         durable: usize,
@@ -517,12 +535,14 @@ mod tests {
         let Some((change, rest)) = changes.split_first() else { return contents == found };
         let whole = (1_u8 << if change.atomic { 1 } else { change.outcome.len() }) - 1;
         (0..=whole).any(|kept| {
-            if (durable > 0 && kept != whole) || (ordered && cut && kept != 0) {
+            let in_order = ordered && change.atomic;
+            if (durable > 0 && kept != whole) || (in_order && cut && kept != 0) {
                 return false;
             }
             let mut contents = contents.clone();
             change.apply_part(kept, &mut contents);
-            is_reached(rest, durable.saturating_sub(1), ordered, cut || kept != whole, &contents, found)
+            let cut = cut || (change.atomic && kept != whole);
+            is_reached(rest, durable.saturating_sub(1), ordered, cut, &contents, found)
         })
     }
 }

@@ -116,6 +116,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
             engine: EngineName(engine),
             release,
             disk: DiskProfile::Posix,
+            byte_tears: Ratio::ZERO,
             log_faults: healthy_disk(),
             data_faults: healthy_disk(),
             clock: ClockOptions::default(),

@@ -7,6 +7,7 @@ use cluster::Design;
 use engines::EngineId;
 use serde::{Deserialize, Serialize};
 use sim::disk::FaultOptions;
+use sim::entropy::Ratio;
 use sim::network::LinkOptions;
 use sim::{ClockOptions, Crash, OperationFilter, Policy};
 use std::fmt;
@@ -68,6 +69,10 @@ pub struct NodePlan {
     pub release: u8,
     /// What a power failure may do to its disk.
     pub disk: DiskProfile,
+    /// The share of the writes torn by a power failure that are torn at any byte, as memory that keeps its content
+    /// would, and not between two sectors of 512 bytes.
+    #[serde(default)]
+    pub byte_tears: Ratio,
     /// What goes wrong with its disk while it runs, outside of the engine's data, until everything is mended.
     #[serde(default)]
     pub log_faults: FaultOptions,

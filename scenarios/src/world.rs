@@ -102,6 +102,7 @@ impl World {
                     },
                     PathFaults { path_contains: String::new(), options: planned.log_faults.clone() },
                 ],
+                byte_tears: planned.byte_tears,
                 clock: planned.clock,
             }),
             engine: planned.engine,

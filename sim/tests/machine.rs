@@ -148,6 +148,8 @@ fn a_call_that_leaves_the_machine_ends_the_run_by_name() {
     assert!(why.contains("/etc/hostname"), "{why}");
     let why = refused(|p| std::os::unix::fs::symlink("a", p.root.join("b")).map_err(|e| e.to_string()));
     assert!(why.contains("UnsupportedCall") && why.contains("symlink"), "{why}");
+    let why = refused(|_| std::process::Command::new("true").spawn().map(drop).map_err(|e| e.to_string()));
+    assert!(why.contains("UnsupportedCall") && why.contains("posix_spawn"), "{why}");
 }
 
 #[test]

@@ -160,6 +160,32 @@ fn a_run_is_the_same_whether_it_is_recorded_or_not() {
 }
 
 #[test]
+fn a_program_can_end_its_recording() {
+    story(async |machine: Machine| {
+        let node = machine.add_node(NodeOptions::new("one", 1));
+        machine.record(node, false);
+        machine.start(node, |process| {
+            std::fs::write(process.root.join("before"), "1").map_err(|error| error.to_string())?;
+            process.note(7);
+            process.end_recording();
+            std::fs::write(process.root.join("after"), "2").map_err(|error| error.to_string())
+        });
+        result(machine).await.unwrap();
+        let recording = machine.take_recording(node);
+        assert!(!recording.operations.is_empty());
+        assert!(recording.operations.iter().all(|call| call.path == "before"));
+        assert_eq!(recording.events.last(), Some(&Recorded::Note(7)));
+        // The next life is recorded anew.
+        machine.start(node, |process| {
+            std::fs::write(process.root.join("next"), "3").map_err(|error| error.to_string())
+        });
+        result(machine).await.unwrap();
+        assert!(machine.take_recording(node).operations.iter().any(|call| call.path == "next"));
+        String::new()
+    });
+}
+
+#[test]
 fn a_recording_is_of_one_life() {
     story(async |machine: Machine| {
         let node = machine.add_node(NodeOptions::new("one", 1));

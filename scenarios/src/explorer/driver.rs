@@ -401,6 +401,8 @@ fn examine(process: &Process, native: &dyn Native, seen: &Mutex<(Seen, Option<Co
         let dir = process.root.join(STORE);
         let mut store = native.open(&dir).map_err(stumble(Stage::Open))?;
         process.note(OPENED);
+        // The shape of the recovery ends here.
+        process.end_recording();
         let mut contents = store.contents().map_err(stumble(Stage::Read))?;
         {
             let mut seen = seen.lock().expect("nobody panics while holding it");

@@ -61,6 +61,10 @@ struct Found {
     asked: Asked,
 }
 
+/// Images that are made before the first of them is opened. A fork has parent and child copy each page that one of both
+/// writes to afterwards: processes that are started one after the other share what the parent wrote for all of them.
+const BATCH: usize = 32;
+
 /// Recoveries that are crashed. An engine whose recovery differs with every image would have no end.
 pub const RECOVERIES_MAX: usize = 64;
 
@@ -69,7 +73,9 @@ pub(super) struct Explorer<'a> {
     laboratory: &'a mut Laboratory,
     sampling: Sampling,
     queue: Queue<Job>,
-    /// States whose image is being opened for another one.
+    /// Images that are made and not being opened yet.
+    batch: Vec<(u128, Found)>,
+    /// States whose image is, or will be, opened for another one.
     waiting: BTreeMap<u128, Vec<Waiting>>,
     /// Recoveries to be crashed, found while images were opened.
     recoveries: Vec<Found>,
@@ -89,6 +95,7 @@ impl<'a> Explorer<'a> {
             laboratory,
             sampling,
             queue: Queue::new(jobs, driver::OPENING),
+            batch: Vec::new(),
             waiting: BTreeMap::new(),
             recoveries: Vec::new(),
             recorded: Vec::new(),
@@ -167,7 +174,7 @@ impl<'a> Explorer<'a> {
         Losses { pending: &pending, fresh, tears, sampling }.list(&mut self.entropy)
     }
 
-    /// Opens an image, unless an equal one was or is being opened.
+    /// Takes an image to be opened, unless an equal one was or is.
     fn submit(&mut self, image: Disk, state: State, asked: Asked) -> Result<(), Trouble> {
         self.counts.tried += 1;
         let fingerprint = image.fingerprint();
@@ -184,12 +191,24 @@ impl<'a> Explorer<'a> {
         self.waiting.insert(fingerprint, Vec::new());
         self.counts.opened += 1;
         self.counts.opened_after_second_crash += usize::from(state.crashes.len() > 1);
-        let (native, opened) = (self.laboratory.native, image.clone());
-        let laboratory = &*self.laboratory;
-        self.queue.start(Job::Open(fingerprint, Found { image, state, asked }), || {
-            driver::open_image(native, opened, &|hash| laboratory.knows(hash))
-        })?;
+        self.batch.push((fingerprint, Found { image, state, asked }));
+        if self.batch.len() < BATCH {
+            return Ok(());
+        }
+        self.open_batch()?;
         self.take_ready()
+    }
+
+    /// Starts a process for each image of the batch.
+    fn open_batch(&mut self) -> Result<(), Trouble> {
+        for (fingerprint, found) in std::mem::take(&mut self.batch) {
+            let (native, opened) = (self.laboratory.native, found.image.clone());
+            let laboratory = &*self.laboratory;
+            self.queue.start(Job::Open(fingerprint, found), || {
+                driver::open_image(native, opened, &|hash| laboratory.knows(hash))
+            })?;
+        }
+        Ok(())
     }
 
     fn take_ready(&mut self) -> Result<(), Trouble> {
@@ -199,8 +218,9 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    /// Waits for everything that was started.
+    /// Waits until every image is opened, and everything else that was started has ended.
     fn settle(&mut self) -> Result<(), Trouble> {
+        self.open_batch()?;
         while let Some((job, ended)) = self.queue.next()? {
             self.take(job, ended)?;
         }

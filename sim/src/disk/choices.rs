@@ -95,15 +95,10 @@ impl RandomChoices {
     }
 
     /// The same choices, with this share of the torn writes torn at any byte and not between two sectors. Zero, as
-    /// it is without this call: none. A profile that tears by larger units rounds them ([`Tear::cut_at`]).
+    /// it is without this call: none. See [`Tear::cut_at`].
     #[must_use]
     pub fn with_byte_tears(self, share: Ratio) -> Self {
         Self { byte_tears: share, ..self }
-    }
-
-    /// The stream, to go on with for the next power failure.
-    pub fn into_entropy(self) -> Entropy {
-        self.entropy
     }
 
     fn draw_mode(&mut self, first: u64, last: u64, may_split: bool) -> Mode {

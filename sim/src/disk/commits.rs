@@ -7,7 +7,7 @@
 
 use super::Disk;
 use super::durability::{StartedSync, SyncScope};
-use super::inode::{Attributes, Body, FileType, InodeNumber};
+use super::inode::{Attributes, FileType, InodeNumber};
 use super::operation::{Change, EntryKind, PendingOperation};
 use std::collections::BTreeMap;
 
@@ -96,10 +96,13 @@ impl Disk {
         }
     }
 
-    /// True where a sync finds changes of metadata of its own in the running transaction. Otherwise ext4 flushes
-    /// the data and leaves the journal alone.
+    /// True where a sync finds changes of metadata of its own in the running transaction, or is one of a directory,
+    /// which always commits. Otherwise ext4 flushes the data and leaves the journal alone.
     fn has_metadata_to_commit(&self, sync: &StartedSync, scope: SyncScope) -> bool {
         let node = self.inode(sync.inode);
+        if node.file_type() == FileType::Directory {
+            return true;
+        }
         let tick = |attributes: Attributes| attributes.modified_ns / TICK_NS;
         if scope == SyncScope::All && tick(sync.attributes) != tick(node.durable_attributes) {
             return true;
@@ -120,10 +123,6 @@ impl Disk {
             | Change::Punch { .. }
             | Change::Entries(_) => uncommitted(operation.sequence),
         });
-        let in_directory = || match &node.body {
-            Body::File(_) => false,
-            Body::Directory(directory) => directory.pending.iter().any(|&sequence| uncommitted(sequence)),
-        };
         let named = || {
             node.pending_links > 0
                 && self
@@ -131,7 +130,7 @@ impl Disk {
                     .values()
                     .any(|operation| uncommitted(operation.sequence) && names(operation, sync.inode, scope))
         };
-        own || in_directory() || named()
+        own || named()
     }
 }
 

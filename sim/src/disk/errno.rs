@@ -35,14 +35,6 @@ impl Errno {
     /// `EWOULDBLOCK`, which Linux defines to be the same number as `EAGAIN`.
     pub const EWOULDBLOCK: Self = Self::EAGAIN;
 
-    /// The error with the number `raw`, as the kernel or another library reported it.
-    ///
-    /// Panics where `raw` is zero, which is no error.
-    pub const fn from_raw(raw: libc::c_int) -> Self {
-        assert!(raw != 0, "zero is no error number");
-        Self(raw)
-    }
-
     /// The number, for `errno`.
     pub const fn raw(self) -> libc::c_int {
         self.0

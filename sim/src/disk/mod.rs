@@ -12,8 +12,9 @@
 //!   after a power failure only if its entry, and every directory above it, is.
 //! - A sync covers what was done before it began, and not what others do while it takes its time
 //!   ([`StartedSync`]).
-//! - A rename is atomic: before or after, never neither, also between two directories (rename(2)). A sync of
-//!   either directory makes it durable.
+//! - A rename is atomic: before or after, never neither, also between two directories. POSIX does not promise that
+//!   across a crash; file systems with a journal or copy-on-write do it (Pillai et al., OSDI 2014, table 1,
+//!   "Directory op"). A sync of either directory makes it durable.
 //! - What is pending may reach the medium by itself at any time, in any order that [`Profile`] allows.
 //!
 //! A crash is a function, [`crash_image`]: a disk, a profile, a time and choices in, a disk out. The disk that went
@@ -156,11 +157,6 @@ impl Disk {
     /// The bytes in use.
     pub const fn used_bytes(&self) -> u64 {
         self.pages * PAGE_BYTES
-    }
-
-    /// Files and directories the disk keeps, those included that only a crash image could bring back.
-    pub fn inode_count(&self) -> usize {
-        self.inodes.len()
     }
 
     /// The number of the last operation. It grows by one with every change of the disk and goes on in crash

@@ -300,6 +300,21 @@ fn a_sync_of_a_renamed_file_keeps_its_name() {
 }
 
 #[test]
+fn a_sync_of_a_directory_commits_the_journal_whatever_has_changed_in_it() {
+    let mut story = Story::with(&[("data", b"aaa")]);
+    let directory = story.disk.make_directory(InodeNumber::ROOT, b"quiet", 0o755, story.stamp());
+    story.disk.sync(InodeNumber::ROOT, SyncScope::All, SyncFate::Honest);
+    for scope in [SyncScope::All, SyncScope::Data] {
+        story.resize("data", story.disk.size(story.file("data")) - 1);
+        assert_eq!(choosable(&story.disk, Profile::Ext4Ordered, story.now_ns).len(), 1);
+        story.disk.sync(directory, scope, SyncFate::Honest);
+        assert!(choosable(&story.disk, Profile::Ext4Ordered, story.now_ns).is_empty());
+        assert_eq!(choosable(&story.disk, Profile::Posix, story.now_ns).len(), 1);
+        story.disk.sync(story.file("data"), SyncScope::All, SyncFate::Honest);
+    }
+}
+
+#[test]
 fn a_failed_sync_commits_nothing() {
     let mut story = Story::new();
     story.create("a");
@@ -348,7 +363,7 @@ fn what_is_old_has_survived() {
     story.check(&["", "a=", "a=a3"]);
     story.now_ns += 1;
     story.check(&["a=", "a=a3"]);
-    story.now_ns = 30 * SECOND_NS - 1;
+    story.now_ns = 40 * SECOND_NS - 1;
     assert_eq!(choosable(&story.disk, Profile::Ext4Ordered, story.now_ns).len(), 1);
     story.now_ns += 1;
     story.check(&["a=a3"]);

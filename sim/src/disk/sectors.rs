@@ -96,8 +96,8 @@ pub struct Tear {
     pub sectors: Sectors,
     /// Where set, the write broke off at a byte, also within a sector: none of its bytes from this one on, counted
     /// from the first, reached the medium. Devices write sectors whole; a process that dies while the kernel copies
-    /// its bytes, or memory that keeps its content, do not know them. Only profiles whose
-    /// [`Rules::tear_unit_bytes`](super::Rules) is 1 go by the byte, others by whole units.
+    /// its bytes, or memory that keeps its content, do not know them. `ext4-ordered`
+    /// goes by whole pages all the same.
     pub cut_at: Option<u64>,
     /// What became of the file's size.
     pub size: TornSize,

@@ -5,6 +5,7 @@ use libc::{c_int, pid_t};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::Once;
 use std::time::Duration;
 
 /// The parent's side of a forked child.
@@ -52,6 +53,9 @@ fn pipe() -> io::Result<(File, File)> {
 /// # Panics
 /// Where this process has more than one thread: a fork copies only the calling one.
 pub(crate) fn fork(limits: Limits, work: impl FnOnce() -> Vec<u8>) -> io::Result<Child> {
+    // Once here, and not in every child.
+    static LOOKED_UP: Once = Once::new();
+    LOOKED_UP.call_once(real::look_all_up);
     let ((result_reader, result_writer), (errors_reader, errors_writer)) = (pipe()?, pipe()?);
     // SAFETY: the child goes on with the calling thread only; the allocator and the standard library hold no
     // lock here, since this process has one thread (or the test harness's, which wait for this one).

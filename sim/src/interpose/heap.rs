@@ -4,9 +4,14 @@
 //! by it). With the system's allocator 1–5 % of seeds differed from run to run; with allocations made inside a
 //! simulation served from an arena at a fixed address, none does (spike, 2026-11).
 //!
-//! Size classes are powers of two with free lists; a large free block gives its pages back to the kernel. Who asks for more
-//! than the limit ends the process, as Linux's out-of-memory killer would.
+//! There are two arenas: the program's, and one for what the machine does past it ([`bypass`]). Size classes are powers
+//! of two with free lists; a large free block gives its pages back to the kernel. Who asks for more than the limit ends
+//! the process, as Linux's out-of-memory killer would.
 //! Outside a simulation every call goes to the system's allocator.
+//!
+//! Most runs are short, and forked from a parent whose memory they share until one of both writes to it: so nothing in
+//! a run takes a block from the system's allocator, or gives one back to it, which would copy the pages where its lists
+//! run.
 
 use super::{child, real};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,8 +19,14 @@ use std::cell::UnsafeCell;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const BASE: usize = 0x2000_0000_0000;
+const PROGRAM_BASE: usize = 0x2000_0000_0000;
+const MACHINE_BASE: usize = 0x2100_0000_0000;
 const ARENA_BYTES: usize = 64 << 30;
+/// The first bytes of an arena come in small pages, many at a time, for most runs need no more: clearing a huge page
+/// takes as long as a tenth of such a run. What is behind them comes in huge pages.
+const SMALL_PAGES_BYTES: usize = 2 << 20;
+/// How many bytes of small pages are asked for at a time.
+const STEP_BYTES: usize = 64 << 10;
 const SMALLEST_CLASS_BITS: u32 = 4;
 const LARGEST_CLASS_BITS: u32 = 26;
 /// Free blocks of a class above this one give their pages back to the kernel.
@@ -28,18 +39,26 @@ struct Heap {
     /// Whether the machine's own work goes past the arena now.
     bypassed: AtomicBool,
     locked: AtomicBool,
-    arena: UnsafeCell<Arena>,
+    arenas: UnsafeCell<Arenas>,
+}
+
+struct Arenas {
+    program: Arena,
+    machine: Arena,
 }
 
 struct Arena {
+    base: usize,
     next: usize,
+    /// Up to where the kernel has given pages, or will give them as they are touched.
+    prepared: usize,
     /// Bytes of blocks that are handed out, and how many there may be.
     used_bytes: usize,
     limit_bytes: usize,
     free: [usize; LARGEST_CLASS_BITS as usize + 1],
 }
 
-// SAFETY: the arena is reached only through `lock`, a spin lock.
+// SAFETY: the arenas are reached only through `locked`, a spin lock.
 unsafe impl Sync for Heap {}
 
 #[global_allocator]
@@ -47,47 +66,30 @@ static HEAP: Heap = Heap {
     active: AtomicBool::new(false),
     bypassed: AtomicBool::new(false),
     locked: AtomicBool::new(false),
-    arena: UnsafeCell::new(Arena {
-        next: BASE,
-        used_bytes: 0,
-        limit_bytes: ARENA_BYTES,
-        free: [0; LARGEST_CLASS_BITS as usize + 1],
-    }),
+    arenas: UnsafeCell::new(Arenas { program: Arena::new(PROGRAM_BASE), machine: Arena::new(MACHINE_BASE) }),
 };
 
 /// Serves every allocation of this process from the fixed arena from now on, `limit_bytes` of them at the same time at
 /// most (as far as its range of addresses goes).
 ///
 /// # Panics
-/// Where the arena's address range is taken, or called twice.
+/// Where an arena's address range is taken, or called twice.
 pub(crate) fn activate(limit_bytes: u64) {
     assert!(!HEAP.active.load(Ordering::SeqCst), "the fixed heap is already active");
     // What the C library allocates for itself comes from one place; with more than eight places it would ask
     // the host how many processors there are, in the middle of a run.
     // SAFETY: mallopt takes integers.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-    // SAFETY: an anonymous mapping at an address that must be free (FIXED_NOREPLACE) disturbs nobody.
-    let mapped = unsafe {
-        libc::mmap(
-            BASE as *mut libc::c_void,
-            ARENA_BYTES,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
-            -1,
-            0,
-        )
-    };
-    assert_eq!(mapped as usize, BASE, "the fixed heap's address range is taken");
-    // A run touches tens of megabytes and ends: by huge pages the kernel gives them in some dozen faults instead
-    // of ten thousand. Where it cannot, nothing but time is lost.
-    // SAFETY: the range was just mapped; advice changes no content.
-    unsafe { libc::madvise(mapped, ARENA_BYTES, libc::MADV_HUGEPAGE) };
-    HEAP.locked(|arena| arena.limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX));
+    HEAP.locked(|arenas| {
+        arenas.program.map();
+        arenas.program.limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        arenas.machine.map();
+    });
     HEAP.active.store(true, Ordering::SeqCst);
 }
 
-/// Does `work` with the system's allocator. For what only some runs of a plan do (a trace file, backtraces, the
-/// kernel's watch): the arena must hand out the same addresses whether they do it or not. The caller holds the
+/// Does `work` with the machine's own arena. For what only some runs of a plan do (a trace file, backtraces, the
+/// kernel's watch): the program's arena must hand out the same addresses whether they do it or not. The caller holds the
 /// baton, and does not pass it on.
 pub(crate) fn bypass<R>(work: impl FnOnce() -> R) -> R {
     if !HEAP.active.load(Ordering::Relaxed) {
@@ -100,19 +102,31 @@ pub(crate) fn bypass<R>(work: impl FnOnce() -> R) -> R {
 }
 
 impl Heap {
-    fn serves(&self) -> bool {
-        self.active.load(Ordering::Relaxed) && !self.bypassed.load(Ordering::Relaxed)
+    fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
     }
 
-    fn locked<R>(&self, work: impl FnOnce(&mut Arena) -> R) -> R {
+    fn locked<R>(&self, work: impl FnOnce(&mut Arenas) -> R) -> R {
         while self.locked.swap(true, Ordering::Acquire) {
             std::hint::spin_loop();
         }
         // SAFETY: the spin lock is held.
-        let result = work(unsafe { &mut *self.arena.get() });
+        let result = work(unsafe { &mut *self.arenas.get() });
         self.locked.store(false, Ordering::Release);
         result
     }
+}
+
+impl Arenas {
+    /// The arena that holds `address`; none where that is a block of the system's allocator.
+    fn of(&mut self, address: usize) -> Option<&mut Arena> {
+        [&mut self.program, &mut self.machine].into_iter().find(|arena| arena.holds(address))
+    }
+}
+
+/// Whether `address` lies in an arena.
+fn in_arena(address: usize) -> bool {
+    [PROGRAM_BASE, MACHINE_BASE].iter().any(|&base| (base..base + ARENA_BYTES).contains(&address))
 }
 
 /// The size class that serves `layout`, as a power of two; none for a large block.
@@ -149,7 +163,69 @@ fn end_out_of_memory(bytes: usize, used_bytes: usize) -> ! {
     }
 }
 
+/// Advises the kernel on pages of an arena that hold no live block; whether it took the advice. Where it did not, that
+/// costs time or memory, nothing else.
+fn advise(address: usize, bytes: usize, advice: libc::c_int) -> bool {
+    // SAFETY: the range is an arena's own, and whoever advises to forget content has none there.
+    unsafe { real::madvise(address as *mut libc::c_void, bytes, advice) == 0 }
+}
+
 impl Arena {
+    const fn new(base: usize) -> Self {
+        Self {
+            base,
+            next: base,
+            prepared: base,
+            used_bytes: 0,
+            limit_bytes: ARENA_BYTES,
+            free: [0; LARGEST_CLASS_BITS as usize + 1],
+        }
+    }
+
+    fn holds(&self, address: usize) -> bool {
+        (self.base..self.base + ARENA_BYTES).contains(&address)
+    }
+
+    fn map(&mut self) {
+        // SAFETY: an anonymous mapping at an address that must be free (FIXED_NOREPLACE) disturbs nobody.
+        let mapped = unsafe {
+            libc::mmap(
+                self.base as *mut libc::c_void,
+                ARENA_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
+                -1,
+                0,
+            )
+        };
+        assert_eq!(mapped as usize, self.base, "the fixed heap's address range is taken");
+        // A long run touches tens of megabytes and ends: by huge pages the kernel gives them in some dozen faults
+        // instead of ten thousand. Where it cannot, nothing but time is lost.
+        advise(self.base + SMALL_PAGES_BYTES, ARENA_BYTES - SMALL_PAGES_BYTES, libc::MADV_HUGEPAGE);
+        self.prepare_up_to(self.base + STEP_BYTES);
+    }
+
+    /// Has the kernel give small pages for the block of `bytes` bytes that was just placed last, and for those after
+    /// it.
+    fn prepare(&mut self, bytes: usize) {
+        let small_end = self.base + SMALL_PAGES_BYTES;
+        if self.next <= self.prepared || self.prepared >= small_end {
+            return;
+        }
+        if bytes > STEP_BYTES {
+            // Large blocks are seldom touched to their last byte.
+            self.prepared = self.next.next_multiple_of(PAGE_BYTES);
+            return;
+        }
+        self.prepare_up_to(self.next.next_multiple_of(STEP_BYTES).min(small_end));
+    }
+
+    fn prepare_up_to(&mut self, end: usize) {
+        let given = advise(self.prepared, end - self.prepared, libc::MADV_POPULATE_WRITE);
+        // Before Linux 5.14 the kernel knows no such advice, and gives each page when it is touched.
+        self.prepared = if given { end } else { self.base + ARENA_BYTES };
+    }
+
     fn allocate(&mut self, layout: Layout) -> usize {
         let bytes = occupied(layout);
         if bytes > self.limit_bytes.saturating_sub(self.used_bytes) {
@@ -174,10 +250,11 @@ impl Arena {
 
     fn extend(&mut self, bytes: usize, align: usize) -> usize {
         let start = self.next.next_multiple_of(align);
-        if bytes > (BASE + ARENA_BYTES).saturating_sub(start) {
+        if bytes > (self.base + ARENA_BYTES).saturating_sub(start) {
             end_out_of_memory(bytes, self.used_bytes);
         }
         self.next = start + bytes;
+        self.prepare(bytes);
         start
     }
 
@@ -185,10 +262,8 @@ impl Arena {
         self.used_bytes -= occupied(layout);
         let bits = class(layout);
         if bits.is_none_or(|bits| bits > LARGEST_RESIDENT_BITS) {
-            // SAFETY: a large block starts on a page and owns whole pages; its owner gave it up.
-            unsafe {
-                libc::madvise(address as *mut libc::c_void, page_rounded(layout.size()), libc::MADV_DONTNEED);
-            }
+            // A large block starts on a page and owns whole pages; its owner gave it up.
+            advise(address, page_rounded(layout.size()), libc::MADV_DONTNEED);
         }
         if let Some(bits) = bits {
             // SAFETY: the block is at least 16 bytes, aligned, and its owner gave it up.
@@ -202,15 +277,19 @@ impl Arena {
 // to the allocator that its address says it came from.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !self.serves() {
+        if !self.is_active() {
             // SAFETY: the caller's contract is the system allocator's.
             return unsafe { System.alloc(layout) };
         }
-        self.locked(|arena| arena.allocate(layout)) as *mut u8
+        let bypassed = self.bypassed.load(Ordering::Relaxed);
+        self.locked(|arenas| {
+            let arena = if bypassed { &mut arenas.machine } else { &mut arenas.program };
+            arena.allocate(layout)
+        }) as *mut u8
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !self.serves() {
+        if !self.is_active() {
             // SAFETY: the caller's contract is the system allocator's.
             return unsafe { System.alloc_zeroed(layout) };
         }
@@ -228,23 +307,28 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if (BASE..BASE + ARENA_BYTES).contains(&(block as usize)) {
-            self.locked(|arena| arena.release(block as usize, layout));
+        if self.is_active() {
+            self.locked(|arenas| {
+                // A block from before the run stays where it is: the process ends with the run, and to give it back
+                // would copy pages that are shared with the parent.
+                if let Some(arena) = arenas.of(block as usize) {
+                    arena.release(block as usize, layout);
+                }
+            });
         } else {
-            // SAFETY: outside the arena a block is the system allocator's.
+            // SAFETY: before the arenas are there, every block is the system allocator's.
             unsafe { System.dealloc(block, layout) }
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
-        let in_arena = (BASE..BASE + ARENA_BYTES).contains(&(block as usize));
-        if !in_arena && !self.serves() {
-            // SAFETY: outside the arena a block is the system allocator's.
+        if !self.is_active() {
+            // SAFETY: before the arenas are there, every block is the system allocator's.
             return unsafe { System.realloc(block, layout, new_bytes) };
         }
         let new_layout =
             Layout::from_size_align(new_bytes, layout.align()).expect("realloc keeps a legal layout");
-        if in_arena && class(layout).is_some() && class(layout) == class(new_layout) {
+        if in_arena(block as usize) && class(layout).is_some() && class(layout) == class(new_layout) {
             return block;
         }
         // SAFETY: both blocks are live and at least `min` bytes long; then the old one is given up.

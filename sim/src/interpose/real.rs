@@ -34,18 +34,41 @@ fn next(cache: &AtomicUsize, symbol: &'static [u8]) -> usize {
     if known != 0 {
         return known;
     }
+    let address = look_up(cache, symbol);
+    assert!(address != 0, "the C library has no {}", String::from_utf8_lossy(symbol));
+    address
+}
+
+/// Looks `symbol` up; zero where the C library does not have it.
+fn look_up(cache: &AtomicUsize, symbol: &'static [u8]) -> usize {
     // SAFETY: `symbol` ends in NUL (the macro below adds it); RTLD_NEXT is a legal handle.
     let address = unsafe { __real_dlsym(libc::RTLD_NEXT, symbol.as_ptr().cast()) } as usize;
-    assert!(address != 0, "the C library has no {}", String::from_utf8_lossy(symbol));
     cache.store(address, Ordering::Relaxed);
     address
 }
 
+/// Looks every function up, so that children which are forked afterwards need not, each for itself.
+pub(super) fn look_all_up() {
+    known::look_up();
+    passed::look_up();
+}
+
 macro_rules! real {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    (mod $addresses:ident; $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        /// The addresses of the functions below, zero until they are known.
+        #[expect(non_upper_case_globals, reason = "named as the functions")]
+        mod $addresses {
+            use std::sync::atomic::AtomicUsize;
+
+            $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
+
+            pub(super) fn look_up() {
+                $(super::look_up(&$name, concat!(stringify!($name), "\0").as_bytes());)*
+            }
+        }
+
         $(pub(super) unsafe fn $name($($argument: $type),*) $(-> $result)? {
-            static ADDRESS: AtomicUsize = AtomicUsize::new(0);
-            let address = next(&ADDRESS, concat!(stringify!($name), "\0").as_bytes());
+            let address = next(&$addresses::$name, concat!(stringify!($name), "\0").as_bytes());
             // SAFETY: the address is the C library's definition of this symbol, whose signature stands here;
             // the caller keeps that function's contract.
             unsafe {
@@ -58,6 +81,7 @@ macro_rules! real {
 }
 
 real! {
+    mod known;
     fn access(path: *const c_char, mode: c_int) -> c_int;
     fn chmod(path: *const c_char, mode: mode_t) -> c_int;
     fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int;
@@ -134,6 +158,7 @@ real! {
     fn sched_yield() -> c_int;
     fn seekdir(directory: *mut DIR, position: c_long);
     fn sendfile64(to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
+    fn sleep(seconds: c_uint) -> c_uint;
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn stat64(path: *const c_char, status: *mut libc::stat64) -> c_int;
     fn statfs64(path: *const c_char, space: *mut libc::statfs64) -> c_int;
@@ -145,6 +170,7 @@ real! {
     fn syncfs(descriptor: c_int) -> c_int;
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
     fn telldir(directory: *mut DIR) -> c_long;
+    fn time(place: *mut libc::time_t) -> libc::time_t;
     fn truncate64(path: *const c_char, length: off64_t) -> c_int;
     fn unlink(path: *const c_char) -> c_int;
     fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
@@ -157,18 +183,20 @@ real! {
 /// Functions that are only ever passed on: six register arguments stand for whatever they take.
 macro_rules! passed_on {
     ($($name:ident)*) => {
-        real! { $(fn $name(a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;)* }
+        real! { mod passed; $(fn $name(a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;)* }
     };
 }
 
 passed_on! {
-    accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range closefrom
-    eaccess epoll_create1 euidaccess eventfd fanotify_init fchdir fchown fchownat fgetxattr flistxattr fopen fopen64
-    fremovexattr freopen freopen64 fsetxattr ftw ftw64 futimes futimesat get_current_dir_name getxattr glob glob64
-    inotify_init inotify_init1 ioctl lchown lgetxattr lio_listio lio_listio64 listen listxattr llistxattr lockf
-    lockf64 lremovexattr lsetxattr lutimes memfd_create mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64
-    mkostemps mkostemps64 mkstemp mkstemp64 mkstemps mkstemps64 mlockall name_to_handle_at nftw nftw64
-    open_by_handle_at pipe pipe2 readdir64_r readdir_r recvfrom recvmsg removexattr scandir scandir64 scandirat
-    scandirat64 sendmsg sendto setxattr splice symlinkat tee tmpfile tmpfile64 utime utimes vmsplice
+    accept accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range
+    closefrom eaccess epoll_create epoll_create1 euidaccess eventfd execv execvp execvpe fanotify_init fchdir fchown
+    fchownat fdopen fexecve fgetxattr flistxattr fopen fopen64 fremovexattr freopen freopen64 fsetxattr ftw ftw64
+    futimes futimesat get_current_dir_name getxattr glob glob64 inotify_init inotify_init1 ioctl lchown lgetxattr
+    lio_listio lio_listio64 listen listxattr llistxattr lockf lockf64 lremovexattr lsetxattr lutimes memfd_create
+    mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64 mkostemps mkostemps64 mkstemp mkstemp64 mkstemps
+    mkstemps64 mlockall name_to_handle_at nftw nftw64 open_by_handle_at pipe pipe2 poll popen posix_spawn posix_spawnp
+    ppoll pselect readdir64_r readdir_r recv recvfrom recvmsg removexattr scandir scandir64 scandirat scandirat64
+    select send sendmsg sendto setxattr signalfd socketpair splice symlinkat system tee timerfd_create tmpfile
+    tmpfile64 utime utimes vmsplice
     mincore mlock mlock2 munlock remap_file_pages
 }

@@ -105,6 +105,33 @@ unsafe extern "C" fn clock_nanosleep(
     0
 }
 
+/// Contract (time(2)): the seconds of the node's wall clock. C code asks so; the C library would read the host's clock
+/// without a call that could be taken.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn time(place: *mut libc::time_t) -> libc::time_t {
+    if !is_simulated() {
+        // SAFETY: passed on unchanged.
+        return unsafe { real::time(place) };
+    }
+    let seconds = to_timespec(clock::read_wall()).tv_sec;
+    // SAFETY: the caller lends a writable place where it is not null.
+    if let Some(place) = unsafe { place.as_mut() } {
+        *place = seconds;
+    }
+    seconds
+}
+
+/// Contract (sleep(3)): a relative sleep in seconds, of which none are ever left.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
+    if !is_simulated() {
+        // SAFETY: passed on unchanged.
+        return unsafe { real::sleep(seconds) };
+    }
+    park(Request::Sleep(Duration::from_secs(seconds.into())));
+    0
+}
+
 /// Contract (usleep(3)): a relative sleep in microseconds.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn usleep(microseconds: c_uint) -> c_int {
@@ -114,4 +141,39 @@ unsafe extern "C" fn usleep(microseconds: c_uint) -> c_int {
     }
     park(Request::Sleep(Duration::from_micros(microseconds.into())));
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::isolation::{Allowance, End, run_isolated};
+    use crate::{Machine, NodeEventKind, NodeOptions, Options, run};
+
+    /// What C code sees of the clock around a sleep of a hundred seconds.
+    fn seconds_slept() -> String {
+        // SAFETY: `time` writes to the place that it is lent; `sleep` takes a number.
+        let (before, left, after) = unsafe {
+            let mut before = 0;
+            libc::time(&raw mut before);
+            (before, libc::sleep(100), libc::time(std::ptr::null_mut()))
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        format!("{left} left, {} passed, {} off", after - before, now.as_secs().cast_signed() - after)
+    }
+
+    #[test]
+    fn the_clock_of_c_code_is_virtual() {
+        let ended = run_isolated(Allowance::default(), || {
+            let told = run(Options::new(1), None, async |machine: Machine| {
+                let node = machine.add_node(NodeOptions::new("one", 1));
+                machine.start(node, |_| Err(seconds_slept()));
+                match machine.next_event().await.what {
+                    NodeEventKind::Stopped(stop) => stop.result.unwrap_err(),
+                    NodeEventKind::Panicked(panic) => format!("{panic:?}"),
+                }
+            });
+            told.map_or_else(|aborted| format!("{:?}", aborted.abort), |done| done.value).into_bytes()
+        });
+        let ended = ended.unwrap();
+        assert_eq!(ended.end, End::Finished(b"0 left, 100 passed, 0 off".to_vec()), "{}", ended.errors);
+    }
 }

@@ -32,12 +32,14 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range closefrom
-    eaccess epoll_create1 euidaccess eventfd fanotify_init fchdir fchown fchownat fgetxattr flistxattr fopen fopen64
-    fremovexattr freopen freopen64 fsetxattr ftw ftw64 futimes futimesat get_current_dir_name getxattr glob glob64
-    inotify_init inotify_init1 ioctl lchown lgetxattr lio_listio lio_listio64 listen listxattr llistxattr lockf
-    lockf64 lremovexattr lsetxattr lutimes memfd_create mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64
-    mkostemps mkostemps64 mkstemp mkstemp64 mkstemps mkstemps64 mlockall name_to_handle_at nftw nftw64
-    open_by_handle_at pipe pipe2 readdir64_r readdir_r recvfrom recvmsg removexattr scandir scandir64 scandirat
-    scandirat64 sendmsg sendto setxattr splice symlinkat tee tmpfile tmpfile64 utime utimes vmsplice
+    accept accept4 aio_fsync aio_fsync64 aio_read aio_read64 aio_write aio_write64 bind chdir chown chroot close_range
+    closefrom eaccess epoll_create epoll_create1 euidaccess eventfd execv execvp execvpe fanotify_init fchdir fchown
+    fchownat fdopen fexecve fgetxattr flistxattr fopen fopen64 fremovexattr freopen freopen64 fsetxattr ftw ftw64
+    futimes futimesat get_current_dir_name getxattr glob glob64 inotify_init inotify_init1 ioctl lchown lgetxattr
+    lio_listio lio_listio64 listen listxattr llistxattr lockf lockf64 lremovexattr lsetxattr lutimes memfd_create
+    mkdtemp mkfifo mkfifoat mknod mknodat mkostemp mkostemp64 mkostemps mkostemps64 mkstemp mkstemp64 mkstemps
+    mkstemps64 mlockall name_to_handle_at nftw nftw64 open_by_handle_at pipe pipe2 poll popen posix_spawn posix_spawnp
+    ppoll pselect readdir64_r readdir_r recv recvfrom recvmsg removexattr scandir scandir64 scandirat scandirat64
+    select send sendmsg sendto setxattr signalfd socketpair splice symlinkat system tee timerfd_create tmpfile
+    tmpfile64 utime utimes vmsplice
 }

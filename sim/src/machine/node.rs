@@ -19,7 +19,7 @@ use crate::disk::{
     CrashChoices, CrashReport, Decision, Disk, FaultCounters, FaultOptions, FaultState, OperationKind,
     Profile, RandomChoices, SyncFate, crash_image,
 };
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, Ratio};
 use crate::event::{Event, StopCause};
 use crate::network;
 use crate::vfs::MountId;
@@ -47,18 +47,21 @@ pub struct NodeOptions {
     pub profile: Profile,
     /// What goes wrong with its disk while it runs: the first entry whose path matches.
     pub faults: Vec<PathFaults>,
+    /// The share of the writes torn by a power failure that are torn at any byte, and not between two sectors.
+    pub byte_tears: Ratio,
     /// How its clocks deviate.
     pub clock: ClockOptions,
 }
 
 impl NodeOptions {
-    /// A healthy node on the weakest legal POSIX disk.
+    /// A healthy node on a disk of profile `posix`.
     pub fn new(name: impl Into<String>, address: u64) -> Self {
         Self {
             name: name.into(),
             address,
             profile: Profile::Posix,
             faults: Vec::new(),
+            byte_tears: Ratio::ZERO,
             clock: ClockOptions::default(),
         }
     }
@@ -275,7 +278,6 @@ impl Kernel {
         node.armed_fault.forget();
         node.disk = Some(image);
         self.end_recording(id);
-        self.files.detach_as_ghost(mount);
         self.unregister(endpoint);
         self.wake(WaitKey::Resume(id.0), usize::MAX);
         self.record(&Event::Stopped { node: (id.0, number), cause, kept, lost });
@@ -327,10 +329,10 @@ impl Machine {
             kernel.nodes.push(Node {
                 clock: Clock::new(options.clock),
                 entropy: Entropy::stream(seed, &format!("entropy of {}", options.name)),
-                crash_choices: Box::new(RandomChoices::new(Entropy::stream(
-                    seed,
-                    &format!("crashes of {}", options.name),
-                ))),
+                crash_choices: Box::new(
+                    RandomChoices::new(Entropy::stream(seed, &format!("crashes of {}", options.name)))
+                        .with_byte_tears(options.byte_tears),
+                ),
                 partial_writes: Entropy::stream(seed, &format!("partial writes of {}", options.name)),
                 faults: fault_states(seed, &options),
                 no_space: 0,

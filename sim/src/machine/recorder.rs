@@ -124,7 +124,7 @@ impl Kernel {
 
     /// Takes note of a call that the current incarnation makes.
     pub(crate) fn record_operation(&mut self, owner: Incarnation, call: &Call<'_>) {
-        if self.node(owner.node).recorder.is_none() {
+        if self.node(owner.node).recorder.as_ref().is_none_or(|recorder| recorder.mount.is_none()) {
             return;
         }
         let (stamp, thread) = (self.stamp(), self.current_thread_name());
@@ -185,6 +185,16 @@ impl Process {
                 && let Some(recorder) = &mut node.recorder
             {
                 interpose::bypass_heap(|| recorder.recording.events.push(Recorded::Note(number)));
+            }
+        });
+    }
+
+    /// What this incarnation does from here on is not recorded, if it is the current one.
+    pub fn end_recording(&self) {
+        let incarnation = Incarnation { node: self.node, number: self.incarnation };
+        kernel::with(|kernel| {
+            if kernel.node(self.node).is_current(incarnation) {
+                kernel.end_recording(self.node);
             }
         });
     }

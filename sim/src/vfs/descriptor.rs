@@ -386,8 +386,6 @@ mod tests {
         let stream = vfs.fdopendir(directory).unwrap();
         vfs.unlinkat(Stamp::default(), libc::AT_FDCWD, b"/one/f", 0).unwrap();
         assert_eq!((vfs.open_descriptors(one), vfs.open_descriptors(two)), (2, 1));
-        vfs.detach_as_ghost(one);
-        assert!(vfs.is_ghost(one) && !vfs.is_ghost(two));
         let disk = vfs.unmount(one);
         disk.check_invariants();
         assert!(!vfs.is_mounted(one) && vfs.is_mounted(two));

@@ -45,7 +45,6 @@ pub(super) struct Mount {
     pub(super) disk: Disk,
     pub(super) locks: Locks,
     records: Records,
-    ghost: bool,
     no_space: u64,
 }
 
@@ -81,14 +80,7 @@ impl Vfs {
         let id = MountId(u32::try_from(self.mounts.len()).expect("fewer than 2³² mounts"));
         let prefix: Box<[u8]> = prefix.as_bytes().into();
         self.prefixes.insert(prefix.clone(), id);
-        let mount = Mount {
-            prefix,
-            disk,
-            locks: Locks::default(),
-            records: Records::default(),
-            ghost: false,
-            no_space: 0,
-        };
+        let mount = Mount { prefix, disk, locks: Locks::default(), records: Records::default(), no_space: 0 };
         self.mounts.push(Some(mount));
         id
     }
@@ -110,17 +102,6 @@ impl Vfs {
     /// Every mount.
     pub fn mounts(&self) -> impl Iterator<Item = MountId> {
         self.prefixes.values().copied()
-    }
-
-    /// Marks `mount` as that of a ghost: a crashed incarnation that goes on, unseen, on a discarded disk.
-    /// Its calls work as before; the mark is for the caller of [`Vfs::is_ghost`].
-    pub fn detach_as_ghost(&mut self, mount: MountId) {
-        self.mount_mut(mount).ghost = true;
-    }
-
-    /// True for a mount marked by [`Vfs::detach_as_ghost`].
-    pub fn is_ghost(&self, mount: MountId) -> bool {
-        self.mount_ref(mount).ghost
     }
 
     /// The path under which `mount` appears.
