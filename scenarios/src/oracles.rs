@@ -149,6 +149,8 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
     let mut hellos: BTreeMap<u64, Hello> = BTreeMap::new();
     let mut last: BTreeMap<(u64, u64, u64), u64> = BTreeMap::new();
     let mut events = Vec::new();
+    // A sender may end a stream midway: it leads no more, or the peer has caught up by the log meanwhile.
+    let mut given_up: BTreeSet<u64> = BTreeSet::new();
     let may_damage = !evidence.plan.links.corruption.is_zero() || faulty_disks(evidence);
     for (stream, observed) in (1u64..).zip(&evidence.log.events) {
         match &observed.event {
@@ -171,7 +173,11 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             }
             ReplicaEvent::SnapshotReceived { from, index, outcome, .. } => {
                 let Some(&stream) = last.get(&(*from, observed.node, *index)) else { continue };
-                events.extend(received(stream, outcome, may_damage, &events));
+                let may_refuse = may_damage || given_up.contains(&stream);
+                events.extend(received(stream, outcome, may_refuse, &events));
+            }
+            ReplicaEvent::SnapshotSendEnded { to, index, outcome: _ } => {
+                given_up.extend(last.get(&(observed.node, *to, *index)));
             }
             ReplicaEvent::TornTail { .. }
             | ReplicaEvent::InstallResumed { .. }
@@ -191,7 +197,6 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::PeerHello { .. }
             | ReplicaEvent::FrameDropped { .. }
             | ReplicaEvent::HeldBack { .. }
-            | ReplicaEvent::SnapshotSendEnded { .. }
             | ReplicaEvent::SnapshotInstallBegin { .. }
             | ReplicaEvent::SnapshotInstallEnd { .. }
             | ReplicaEvent::SnapshotRequested { .. }
@@ -229,12 +234,12 @@ fn party(node: u64, hello: &Hello) -> Party {
     }
 }
 
-/// What became of a stream. A refusal on links that damage bytes, or by
-/// a receiver whose disk fails, proves nothing against the receiver.
+/// What became of a stream. A refusal on links that damage bytes, by a receiver whose disk fails, or of a stream that
+/// its sender had ended before, proves nothing against the receiver.
 fn received(
     stream: u64,
     outcome: &SnapshotOutcome,
-    may_damage: bool,
+    may_refuse: bool,
     events: &[SnapshotEvent],
 ) -> Option<SnapshotEvent> {
     let sent = events.iter().find_map(|event| match event {
@@ -244,7 +249,7 @@ fn received(
     let end = match outcome {
         SnapshotOutcome::Installed => End::Installed,
         SnapshotOutcome::Transcoded { .. } => End::Transcoded,
-        SnapshotOutcome::Refused { .. } if may_damage => End::Abandoned,
+        SnapshotOutcome::Refused { .. } if may_refuse => End::Abandoned,
         SnapshotOutcome::Refused { error } => refusal::reason(error).map_or(End::Abandoned, End::Refused),
         SnapshotOutcome::Outdated | SnapshotOutcome::Abandoned => End::Abandoned,
     };
