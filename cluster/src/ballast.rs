@@ -120,4 +120,17 @@ mod tests {
         assert!(!ballast.release().unwrap() && ballast.is_held());
         assert!(!directory.ballast().exists());
     }
+
+    /// `/dev/full` fails every write with ENOSPC.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn where_there_is_no_room_nothing_is_left_behind_and_it_is_tried_again() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(temporary.path()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", directory.ballast()).unwrap();
+        let mut ballast = Ballast::find(&directory, 1).unwrap();
+        assert!(!ballast.is_held() && !ballast.restore().unwrap());
+        assert!(fs::symlink_metadata(directory.ballast()).is_err(), "what did not fit is gone");
+        assert!(ballast.restore().unwrap() && ballast.is_held());
+    }
 }

@@ -1,11 +1,12 @@
 //! What clients ask: each call is refused, answered, proposed, or queued until the leader is confirmed.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use super::Replica;
 use super::proposals::{Asker, refused};
 use super::reads::Query;
-use crate::api::{Answer, Call, Command, Request, Status, TxnRequest, WatchCall};
+use crate::api::{Answer, Call, Command, Refusal, Request, Status, TxnRequest, WatchCall};
 use crate::client::{self, Outcome};
 use crate::design;
 use crate::error::ReplicaError;
@@ -94,7 +95,7 @@ impl Replica {
 
     /// Refuses what would be refused when it is applied, as far as that is known already, to spare the log; most
     /// of all where the disk is full.
-    fn admit(&self, request: &Request) -> Result<(), crate::api::Refusal> {
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
         mvcc::check(request)?;
         match &self.store {
             Some(store) => store.check_space(request),
@@ -215,6 +216,13 @@ impl Replica {
                 Outcome::Unavailable { may_have_happened: true }
             };
             self.reply(client, id, outcome);
+        }
+    }
+
+    /// Answers those who wait for a leader, since this replica will not know.
+    pub(super) fn give_handovers_up(&mut self) {
+        for Handover { client, id, .. } in mem::take(&mut self.handovers) {
+            self.reply(client, id, Outcome::Unavailable { may_have_happened: true });
         }
     }
 

@@ -71,39 +71,32 @@ pub fn run(
     outcome.unwrap_or_else(|payload| Err(ReplicaError::Panicked { message: panic_text(&*payload) }))
 }
 
+/// Runs a replica until its machine is gone, with a new beginning whenever it is out of space.
 fn live(
     config: &ReplicaConfig,
     transport: &Rc<dyn Transport>,
     observer: &Arc<dyn Observer>,
 ) -> Result<(), ReplicaError> {
     loop {
-        let error = match live_once(config, transport, observer) {
-            Err(error) if error.is_out_of_space() => error,
-            outcome => return outcome,
+        let error = match Replica::start(config.clone(), Rc::clone(transport), Arc::clone(observer)) {
+            Err(error) => error,
+            Ok(mut replica) => match replica.run() {
+                Ok(()) => return replica.close(),
+                Err(error) if error.is_out_of_space() => {
+                    replica.abandon();
+                    error
+                }
+                Err(error) => error,
+            },
         };
+        if !error.is_out_of_space() {
+            return Err(error);
+        }
         let directory = Directory::at(&config.directory);
         let had_ballast = Ballast::find(&directory, config.limits.ballast_bytes)?.release()?;
         observer.event(&ReplicaEvent::OutOfSpace { error: error.to_string(), had_ballast });
         if !had_ballast && !space::wait_for_space(&**transport, config.timing.space_check_interval) {
             return Ok(());
-        }
-    }
-}
-
-/// Runs a replica until its machine is gone, or it fails.
-fn live_once(
-    config: &ReplicaConfig,
-    transport: &Rc<dyn Transport>,
-    observer: &Arc<dyn Observer>,
-) -> Result<(), ReplicaError> {
-    let mut replica = Replica::start(config.clone(), Rc::clone(transport), Arc::clone(observer))?;
-    match replica.run() {
-        Ok(()) => replica.close(),
-        Err(error) => {
-            if error.is_out_of_space() {
-                replica.abandon();
-            }
-            Err(error)
         }
     }
 }

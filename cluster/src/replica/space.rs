@@ -9,9 +9,11 @@
 //! anew from what the disk holds, as after a crash, but in the same process, after it has given up its ballast:
 //! see [`super::run`]. What was acknowledged was synced before, so nothing of it is lost.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use super::Replica;
+use super::compacting::Forgetting;
 use super::proposals::Asker;
 use crate::api::Command;
 use crate::client::{self, Outcome, Reply, encode_reply};
@@ -75,6 +77,10 @@ impl Replica {
         for read in self.reads.take_all() {
             self.reply(read.client, read.id, Outcome::Unavailable { may_have_happened: false });
         }
+        for Forgetting { client, id, answer: _ } in mem::take(&mut self.forgetting) {
+            self.reply(client, id, Outcome::Unavailable { may_have_happened: true });
+        }
+        self.give_handovers_up();
         self.end_all_watches("the disk of this replica is full");
         if let Some(store) = self.store.take() {
             // It failed before; what counts is that its locks are free.

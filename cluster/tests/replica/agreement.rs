@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster::api::{Refusal, Request, ResponseBody};
 use cluster::client::Outcome;
-use cluster::design::PersistBeforeSend;
+use cluster::design::{PersistBeforeSend, Reads};
 use cluster::{Recovery, ReplicaError, ReplicaEvent};
 use engines::EngineId;
 
@@ -95,6 +95,24 @@ fn a_leader_that_is_cut_off_answers_no_read_and_acknowledges_no_write() {
     nodes.network.isolate(old, false);
     assert_eq!(value(&mut nodes, "a").as_deref(), Some("new"));
     nodes.assert_equal(&[1, 2, 3]);
+}
+
+/// For as long as its clock lets it believe that nobody else leads, which is longer than others wait.
+#[test]
+fn in_the_design_that_trusts_the_clock_a_leader_that_is_cut_off_answers_reads() {
+    let mut nodes = Nodes::new(&MEM);
+    for id in nodes.ids() {
+        nodes.configure(id, |config| config.design.reads = Reads::Lease);
+    }
+    nodes.start_all();
+    let is_answered = (0..20).any(|_| {
+        let leader = nodes.leader();
+        nodes.network.isolate(leader, true);
+        let outcome = nodes.ask(leader, &Request::get("a"));
+        nodes.network.isolate(leader, false);
+        matches!(outcome, Some(Outcome::Answer(_)))
+    });
+    assert!(is_answered);
 }
 
 #[test]
