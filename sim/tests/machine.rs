@@ -297,10 +297,11 @@ fn a_change_of_names_fails_by_its_own_option_and_does_nothing() {
     assert_eq!(said, "{Some(5), Some(28)}, left: e, counted: 20");
 }
 
-/// What a power failure inside the second write of `length` bytes of ones over synced zeros leaves: 512 bytes a digit.
-fn torn(seed: u64, length: usize) -> String {
+/// What a power failure inside the second write of `length` bytes of ones over synced zeros leaves: a digit for every
+/// byte. A share `byte_tears` of the tears fall at any byte.
+fn torn(seed: u64, length: usize, byte_tears: Ratio) -> String {
     let (said, _) = story(Options::new(seed), async move |machine: Machine| {
-        let node = machine.add_node(NodeOptions::new("one", 1));
+        let node = machine.add_node(NodeOptions { byte_tears, ..NodeOptions::new("one", 1) });
         let (crash, filter) =
             (Crash::PowerFailure, OperationFilter { writes_only: true, ..OperationFilter::default() });
         machine.crash_at(node, CrashPoint { crash, operation: 2, inside: true, filter });
@@ -317,7 +318,7 @@ fn torn(seed: u64, length: usize) -> String {
         next_stop(machine).await;
         machine.start(node, |process| {
             let bytes = std::fs::read(process.root.join("file")).map_err(|error| error.to_string())?;
-            Err(bytes.chunks(512).map(|sector| sector[0].to_string()).collect())
+            Err(bytes.iter().map(u8::to_string).collect())
         });
         next_stop(machine).await.result.unwrap_err()
     });
@@ -326,11 +327,23 @@ fn torn(seed: u64, length: usize) -> String {
 
 #[test]
 fn a_power_failure_inside_a_write_tears_that_write() {
+    let sectors =
+        |left: &str| left.as_bytes().chunks(512).all(|sector| sector.iter().all(|it| *it == sector[0]));
     for seed in 0..20 {
-        let left = torn(seed, 4096);
-        assert!(left.contains('0') && left.contains('1') && left.len() == 8, "seed {seed}: {left}");
-        let left = torn(seed, 512);
-        assert!(left == "0" || left == "1", "a sector is written whole or not at all, seed {seed}: {left}");
+        let left = torn(seed, 4096, Ratio::ZERO);
+        assert!(left.contains('0') && left.contains('1') && left.len() == 4096, "seed {seed}: {left}");
+        assert!(sectors(&left), "a tear falls between two sectors, seed {seed}: {left}");
+        let left = torn(seed, 512, Ratio::ZERO);
+        assert!(sectors(&left), "a sector is written whole or not at all, seed {seed}: {left}");
+    }
+}
+
+#[test]
+fn a_write_is_torn_at_a_byte_where_that_is_asked_for() {
+    for seed in 0..20 {
+        let left = torn(seed, 512, Ratio::ONE);
+        let ones = left.find('0').expect("a torn write lacks its end");
+        assert!(ones > 0 && !left[ones..].contains('1') && left.len() == 512, "seed {seed}: {left}");
     }
 }
 

@@ -73,9 +73,7 @@ fn explore(arguments: &CrashArguments, subject: &Subject) -> Result<ExitCode, Fa
     if let Some(file) = &arguments.emit_test {
         check_writable(file)?;
     }
-    let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    let style = ProgressStyle::with_template("{bar:40} boundary {pos} of {len}, {msg}, {eta} left");
-    bar.set_style(style.expect("the template is legal"));
+    let bar = progress(arguments, "{bar:40} boundary {pos} of {len}, {msg}, {eta} left");
     let started = Instant::now();
     let explored = subject.explore(&mut |boundary, count, opened| {
         bar.set_length(count as u64);
@@ -119,9 +117,7 @@ fn examine(arguments: &CrashArguments, subject: &Subject, state: &State) -> Resu
 }
 
 fn inject(arguments: &CrashArguments, subject: &Subject) -> Result<ExitCode, Failure> {
-    let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} calls, {eta} left");
-    bar.set_style(style.expect("the template is legal"));
+    let bar = progress(arguments, "{bar:40} {pos} of {len} calls, {eta} left");
     let started = Instant::now();
     let injected = subject.inject(&arguments.fault, arguments.at, &mut |done, count| {
         bar.set_length(count as u64);
@@ -135,6 +131,12 @@ fn inject(arguments: &CrashArguments, subject: &Subject) -> Result<ExitCode, Fai
         output::print(&render_crash::faults(&report, started.elapsed()))?;
     }
     Ok(ExitCode::from(if report.held() { HELD } else { VIOLATED }))
+}
+
+/// A bar for whoever reads text.
+fn progress(arguments: &CrashArguments, template: &str) -> ProgressBar {
+    let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is legal"))
 }
 
 fn emit(subject: &Subject, state: &State, file: &Path) -> Result<(), Failure> {

@@ -49,7 +49,7 @@ static PROMISES: Promises = Promises {
         compact: false,
     },
     atomic: Some(
-        "\"A batch of updates that will be applied atomically to the Tree.\" (sled 0.34.7, src/batch.rs:6); \
+        "\"A batch of updates that will be applied atomically to the Tree.\" (sled 0.34.7, src/batch.rs:13); \
          \"Fully serializable (ACID) multi-`Tree` transactions\" (src/transaction.rs:1)",
     ),
     order: None,
