@@ -2,6 +2,7 @@
 
 use cluster::mvcc::{Record, RecordValue};
 use cluster::{Observer, Recovery, ReplicaEvent};
+use engines::EngineId;
 use model::compaction::HashKvReport;
 use model::history::{Recorder, Stamp};
 use model::kv::{Call, CallResult};
@@ -58,6 +59,8 @@ pub(crate) struct Log {
     pub(crate) entries: BTreeMap<u64, Vec<u8>>,
     /// What replicas were asked to hash, by clients while they ran and by the run when it was over.
     pub(crate) hashes: Vec<HashKvReport>,
+    /// The ids of leases that were granted, by the plan's numbers.
+    pub(crate) leases: BTreeMap<u32, i64>,
     order: u64,
 }
 
@@ -96,6 +99,16 @@ impl Log {
     pub(crate) fn stamp(&mut self, at: Duration) -> Stamp {
         self.order += 1;
         Stamp { time_ns: u64::try_from(at.as_nanos()).expect("virtual time fits"), order: self.order }
+    }
+
+    /// The name of the engine that a replica ran last.
+    pub(crate) fn engine_of(&self, node: u64) -> String {
+        let engine = self.events.iter().rev().find_map(|observed| match &observed.event {
+            ReplicaEvent::Started { hello, .. } if observed.node == node => Some(hello.peer.engine),
+            _ => None,
+        });
+        let engine = engine.and_then(EngineId::from_byte);
+        engine.map_or_else(String::new, |engine| engine.name().to_string())
     }
 
     /// Whether an incarnation has not come up yet, and whether it is installing a snapshot.
