@@ -65,6 +65,21 @@ pub struct Revocation {
     pub made_revision: bool,
 }
 
+/// Nobody who asks to keep a lease alive after its end was applied is told that it lives.
+pub fn not_after_the_end(lives: &[LeaseLife]) -> Vec<Violation> {
+    let after = |life: &LeaseLife| {
+        let ended_at_ns = life.ended_at_ns?;
+        let lie = |renewal: &&Renewal| renewal.acknowledged && renewal.asked_at_ns > ended_at_ns;
+        let Renewal { asked_at_ns, done_at_ns, .. } = life.renewals.iter().find(lie)?;
+        let message = format!("lease {} had ended, and a client was told that it lives", life.id);
+        let line = format!(
+            "its end was applied at {ended_at_ns} ns; the client asked at {asked_at_ns} ns and was told at {done_at_ns} ns"
+        );
+        Some(Violation::new(Check::Lease, message).with(line))
+    };
+    lives.iter().filter_map(after).collect()
+}
+
 /// No lease is ended by the cluster before its time to live is over, counted from when a client asked for the last
 /// renewal that was acknowledged before the end. Leases that a client asked to revoke are not looked at from then
 /// on.

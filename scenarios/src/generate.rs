@@ -132,6 +132,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         nodes,
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,
+        quiet_ms: 0,
         operations: load::operations(seed),
         faults: Vec::new(),
         upgrades: Vec::new(),
@@ -197,10 +198,11 @@ fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high:
 }
 
 fn place(entropy: &mut Entropy) -> CrashPlace {
-    let filter = match entropy.below(6) {
+    let filter = match entropy.below(7) {
         0 => OperationFilter { thread_prefix: "fjall".to_string(), ..OperationFilter::default() },
         1 => OperationFilter { path_contains: "raft/".to_string(), ..OperationFilter::default() },
         2 => OperationFilter { path_contains: "store".to_string(), ..OperationFilter::default() },
+        3 => OperationFilter { path_contains: "flushed-index".to_string(), ..OperationFilter::default() },
         _ => OperationFilter::default(),
     };
     let inside = entropy.chance(Ratio::percent(40));

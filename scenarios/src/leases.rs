@@ -27,6 +27,7 @@ pub(crate) fn check(evidence: &Evidence, history: &StoreHistory, truth: &Truth) 
     let lives = lives(evidence, history, truth);
     let bounds = bounds(evidence, &lives);
     let mut violations = lease::not_too_early(&lives, bounds);
+    violations.extend(lease::not_after_the_end(&lives));
     if evidence.converged_at.is_some() {
         violations.extend(lease::not_too_late(&lives, bounds));
     }
@@ -73,6 +74,8 @@ struct Life {
     ttl_s: i64,
     granted: u64,
     ended: Option<u64>,
+    /// When the same id was granted again.
+    next: Option<u64>,
 }
 
 fn lives(evidence: &Evidence, history: &StoreHistory, truth: &Truth) -> Vec<LeaseLife> {
@@ -82,7 +85,9 @@ fn lives(evidence: &Evidence, history: &StoreHistory, truth: &Truth) -> Vec<Leas
     for step in &truth.steps {
         match (&step.call, &step.result) {
             (_, Ok(CallAnswer::LeaseGrant { id, ttl_s, .. })) => {
-                lives.push(Life { id: *id, ttl_s: *ttl_s, granted: step.index, ended: None });
+                let former = lives.iter_mut().rev().find(|life| life.id == *id);
+                former.into_iter().for_each(|former| former.next = Some(step.index));
+                lives.push(Life { id: *id, ttl_s: *ttl_s, granted: step.index, ended: None, next: None });
             }
             (Call::LeaseRevoke { id }, Ok(_)) => {
                 let living = lives.iter_mut().find(|life| life.id == *id && life.ended.is_none());
@@ -92,10 +97,10 @@ fn lives(evidence: &Evidence, history: &StoreHistory, truth: &Truth) -> Vec<Leas
         }
     }
     let life = |life: Life| {
-        let (granted_ns, ended_ns) = (at(life.granted), life.ended.and_then(at));
+        let (granted_ns, next_ns) = (at(life.granted), life.next.and_then(at));
         let of_life = |renewal: &Renewal| {
             renewal.done_at_ns >= granted_ns.unwrap_or(0)
-                && ended_ns.is_none_or(|ended_ns| renewal.asked_at_ns <= ended_ns)
+                && next_ns.is_none_or(|next_ns| renewal.done_at_ns < next_ns)
         };
         let operations = history.operations().iter();
         let renewals = operations.clone().filter_map(|operation| renewal(operation, life.id, granted_ns));
@@ -107,7 +112,7 @@ fn lives(evidence: &Evidence, history: &StoreHistory, truth: &Truth) -> Vec<Leas
                 .filter(|operation| operation.input == Call::LeaseRevoke { id: life.id })
                 .map(|operation| operation.invoke.time_ns)
                 .min(),
-            ended_at_ns: ended_ns,
+            ended_at_ns: life.ended.and_then(at),
         }
     };
     lives.into_iter().map(life).collect()

@@ -165,7 +165,7 @@ impl Load {
         if self.percent(10) { 1 + i64::from(self.below(5)) } else { self.behind() }
     }
 
-    pub(crate) fn range(&mut self) -> PlannedRange {
+    fn range(&mut self) -> PlannedRange {
         let from = self.key();
         let mut range = PlannedRange { from, to: self.to(from), ..PlannedRange::default() };
         if self.percent(50) {
@@ -242,7 +242,7 @@ impl Load {
         PlannedDelete { from, to, prev_kv: self.percent(50) }
     }
 
-    pub(crate) fn compare(&mut self) -> PlannedCompare {
+    fn compare(&mut self) -> PlannedCompare {
         let from = self.key();
         let relations =
             [CompareResult::Equal, CompareResult::Greater, CompareResult::Less, CompareResult::NotEqual];
@@ -260,7 +260,7 @@ impl Load {
 
     /// A transaction. One that deletes a key and then puts it, keeping its value or its lease, makes etcd panic where
     /// the deletion hides behind a nested one; so a transaction either deletes or keeps.
-    fn txn(&mut self) -> PlannedTxn {
+    pub(crate) fn txn(&mut self) -> PlannedTxn {
         let mut keys: Vec<u32> = (0..small(KEYS)).collect();
         self.entropy.shuffle(&mut keys);
         let keeps = self.percent(30);
@@ -293,7 +293,7 @@ impl Load {
         }
     }
 
-    pub(crate) fn compact(&mut self) -> Action {
+    fn compact(&mut self) -> Action {
         Action::Compact { behind: self.entropy.below(BEHIND), physical: self.percent(30) }
     }
 
@@ -303,7 +303,7 @@ impl Load {
         (self.leases > 0).then(|| oldest + self.below((self.leases - oldest).into()))
     }
 
-    pub(crate) fn lease(&mut self) -> Action {
+    fn lease(&mut self) -> Action {
         let Some(lease) = self.known_lease().filter(|_| self.percent(75)) else {
             return self.grant();
         };
@@ -318,7 +318,7 @@ impl Load {
         }
     }
 
-    pub(crate) fn grant(&mut self) -> Action {
+    fn grant(&mut self) -> Action {
         // Now and then one that is there already.
         let lease = self.known_lease().filter(|_| self.percent(5)).unwrap_or(self.leases);
         self.leases = self.leases.max(lease + 1);

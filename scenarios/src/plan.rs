@@ -46,6 +46,9 @@ pub struct Plan {
     pub links: LinkOptions,
     /// Virtual time when faults end and everything is mended, in milliseconds.
     pub heal_at_ms: u64,
+    /// How long the run goes on after all clients are done, in milliseconds: leases end meanwhile.
+    #[serde(default)]
+    pub quiet_ms: u64,
     /// What clients do, in the order of time.
     pub operations: Vec<PlannedOperation>,
     /// What goes wrong, in the order of time.

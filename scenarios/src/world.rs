@@ -311,6 +311,7 @@ fn tune(config: &mut ReplicaConfig) {
     config.limits.flush_entries = 32;
     config.limits.trailing_entries = 12;
     config.limits.compaction_entries = 8;
+    config.limits.compaction_records = 8;
     config.limits.hash_entries = 64;
     config.limits.stream_chunk_bytes = 4 << 10;
     config.raft_log_options.segment_bytes = 16 << 10;
