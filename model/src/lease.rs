@@ -3,12 +3,16 @@
 //!
 //! All times are virtual nanoseconds of the simulated world, not of any node's clock. The checks for time look at
 //! each lease by itself ([`LeaseLife`]); the check for keys looks at the true events and at the revocations that
-//! replicas applied ([`Revocation`]).
+//! replicas applied ([`Revocation`]). What a new leader gives leases to live ([`TakenOver`]) and what clients are told
+//! of leases is held against the log.
 
 use std::collections::BTreeMap;
 
-use crate::kv::{Event, EventKind};
-use crate::notation::bytes;
+use crate::history::Operation;
+use crate::kv::{Call, CallAnswer, CallResult, Event, EventKind};
+use crate::notation::{self, bytes};
+use crate::specs::etcd::StoreHistory;
+use crate::store::Store;
 use crate::verdict::{Check, Violation};
 
 /// How exact the cluster has to be.
@@ -59,6 +63,21 @@ pub struct Revocation {
     pub revision: i64,
     /// Whether it made that revision.
     pub made_revision: bool,
+}
+
+/// Nobody who asks to keep a lease alive after its end was applied is told that it lives.
+pub fn not_after_the_end(lives: &[LeaseLife]) -> Vec<Violation> {
+    let after = |life: &LeaseLife| {
+        let ended_at_ns = life.ended_at_ns?;
+        let lie = |renewal: &&Renewal| renewal.acknowledged && renewal.asked_at_ns > ended_at_ns;
+        let Renewal { asked_at_ns, done_at_ns, .. } = life.renewals.iter().find(lie)?;
+        let message = format!("lease {} had ended, and a client was told that it lives", life.id);
+        let line = format!(
+            "its end was applied at {ended_at_ns} ns; the client asked at {asked_at_ns} ns and was told at {done_at_ns} ns"
+        );
+        Some(Violation::new(Check::Lease, message).with(line))
+    };
+    lives.iter().filter_map(after).collect()
 }
 
 /// No lease is ended by the cluster before its time to live is over, counted from when a client asked for the last
@@ -112,6 +131,110 @@ fn too_late(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
 
 fn ttl_ns(life: &LeaseLife) -> u64 {
     u64::try_from(life.ttl_s).unwrap_or(0).saturating_mul(1_000_000_000)
+}
+
+/// A lease that a new leader takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The leader.
+    pub node: u64,
+    /// The term it leads in.
+    pub term: u64,
+    /// When.
+    pub at_ns: u64,
+    /// The lease.
+    pub id: i64,
+    /// What the leader gives it to live, in milliseconds.
+    pub given_ms: i64,
+    /// What the log leaves it to live, in seconds: what the last checkpoint says, else all of its time.
+    pub left_s: i64,
+    /// Whether a checkpoint says so.
+    pub is_checkpointed: bool,
+    /// What a new leader may add, in milliseconds, since the one before may have answered for so long.
+    pub extension_ms: i64,
+}
+
+/// How far two readings of one clock may be apart when each is cut down to milliseconds.
+const ROUNDING_MS: i64 = 1;
+
+/// A new leader gives a lease what the log leaves it, and at most the extension more: less would end it before its
+/// time, and with more a lease would live on with every election.
+pub fn taken_over(leases: &[TakenOver]) -> Vec<Violation> {
+    leases.iter().filter_map(wrongly_given).collect()
+}
+
+fn wrongly_given(lease: &TakenOver) -> Option<Violation> {
+    let TakenOver { node, term, at_ns, id, given_ms, left_s, is_checkpointed, extension_ms } = *lease;
+    let left_ms = left_s * 1000;
+    let rightly = left_ms - ROUNDING_MS..=left_ms + extension_ms + ROUNDING_MS;
+    (!rightly.contains(&given_ms)).then(|| {
+        let message =
+            format!("node {node} took over lease {id} with {given_ms} ms to live; {left_ms} ms are left");
+        let source = if is_checkpointed { "the last checkpoint says so" } else { "it was granted so" };
+        Violation::new(Check::Lease, message).with(format!(
+            "at {at_ns} ns, in term {term}; {source}, and a new leader may add {extension_ms} ms"
+        ))
+    })
+}
+
+/// What clients were told of leases was so at some moment of the true history at which the store had the revision
+/// that the answer names. `states` are all that the store went through, in order. How long a lease still lives is
+/// the leader's to know, but never longer than it was granted and half as much again for an extension.
+pub fn answers<'a>(history: &StoreHistory, states: impl Iterator<Item = &'a Store>) -> Vec<Violation> {
+    let mut by_revision: BTreeMap<i64, Vec<&Store>> = BTreeMap::new();
+    for state in states {
+        by_revision.entry(state.revision()).or_default().push(state);
+    }
+    let operations = history.operations().iter().enumerate();
+    operations
+        .filter_map(|(index, operation)| {
+            let answer = operation.outcome.output()?.as_ref().ok()?;
+            let of_revision = by_revision.get(&answer.revision()?).map_or(&[][..], Vec::as_slice);
+            let told = told_of_leases(operation, answer, of_revision)?;
+            (!told).then(|| wrongly_told(index, operation))
+        })
+        .collect()
+}
+
+/// Whether one of the states agrees with an answer; `None` where the answer says nothing of leases.
+fn told_of_leases(
+    operation: &Operation<Call, CallResult>,
+    answer: &CallAnswer,
+    states: &[&Store],
+) -> Option<bool> {
+    let expected =
+        |call: &Call| states.iter().filter_map(|state| (*state).clone().call(call)?.ok()).collect();
+    let expected: Vec<CallAnswer> = expected(&operation.input);
+    Some(match answer {
+        CallAnswer::LeaseTimeToLive { ttl_s, granted_ttl_s, .. } => {
+            let is_possible = *ttl_s <= granted_ttl_s + (granted_ttl_s + 1) / 2;
+            let mut as_granted = answer.clone();
+            if let CallAnswer::LeaseTimeToLive { ttl_s, granted_ttl_s, .. } = &mut as_granted
+                && *ttl_s >= 0
+            {
+                *ttl_s = *granted_ttl_s;
+            }
+            is_possible && expected.contains(&as_granted)
+        }
+        CallAnswer::LeaseKeepAlive { .. } | CallAnswer::Leases { .. } => expected.contains(answer),
+        CallAnswer::Kv(_)
+        | CallAnswer::Compact { .. }
+        | CallAnswer::LeaseGrant { .. }
+        | CallAnswer::LeaseRevoke { .. }
+        | CallAnswer::HashKv { .. }
+        | CallAnswer::Status(_)
+        | CallAnswer::Defragment
+        | CallAnswer::AlarmDisarm
+        | CallAnswer::Members(_)
+        | CallAnswer::MoveLeader => return None,
+    })
+}
+
+fn wrongly_told(index: usize, operation: &Operation<Call, CallResult>) -> Violation {
+    let answer = operation.outcome.output().map(notation::result).unwrap_or_default();
+    let message = format!("client {} was told of a lease what never was so", operation.client);
+    Violation::new(Check::Lease, message)
+        .with(format!("#{index} [{} ns] {} -> {answer}", operation.invoke.time_ns, operation.input))
 }
 
 /// A lease takes all its keys with it, in its own revision and in ascending order, and that revision does nothing

@@ -2,9 +2,11 @@
 
 use crate::observation::SharedLog;
 use crate::plan::{Action, PlannedOperation};
+use crate::planned_request::{Known, value};
 use crate::translate;
 use cluster::api::{Call, DeleteRangeRequest, RangeRequest, Request, TxnRequest};
 use cluster::client::{Outcome, ServerMessage, decode_message, encode_request};
+use model::compaction::HashKvReport;
 use model::kv::{CallAnswer, CallResult};
 use sim::network::Inbound;
 use sim::{Machine, OutsideEndpoint};
@@ -42,6 +44,8 @@ pub(crate) struct Client {
     favourite: u64,
     /// The modification revision of each key as it saw it last; 0 for a key that does not exist.
     seen: BTreeMap<u32, i64>,
+    /// The highest revision that it has seen.
+    revision: i64,
 }
 
 impl Client {
@@ -55,6 +59,7 @@ impl Client {
             next_request: 0,
             favourite: 1 + u64::from(number) % nodes,
             seen: BTreeMap::new(),
+            revision: 1,
         }
     }
 
@@ -63,8 +68,15 @@ impl Client {
         for (index, operation) in operations {
             self.machine.sleep_until(Duration::from_millis(operation.at_ms)).await;
             let call = self.call(*index, &operation.action);
-            if let Some(answer) = self.perform(call, PATIENCE).await {
+            let leader = self.favourite;
+            let replica = asked_replica(&operation.action);
+            self.favourite = replica.map_or(leader, |replica| 1 + (replica - 1) % self.nodes);
+            if let Some(answer) = self.perform(call.clone(), PATIENCE).await {
                 self.remember(&operation.action, &answer);
+                self.learn(&operation.action, &call, &answer);
+            }
+            if replica.is_some() {
+                self.favourite = leader;
             }
         }
     }
@@ -153,6 +165,10 @@ impl Client {
     }
 
     fn call(&self, index: usize, action: &Action) -> Call {
+        let log = self.log.lock();
+        let known =
+            Known { operation: index, revision: self.revision, seen: &self.seen, leases: &log.leases };
+        let behind = |behind: u64| known.revision(-i64::try_from(behind).expect("a plan's small number"));
         Call::Kv(match *action {
             Action::Put { key: number, bytes } => Request::put(key(number), value(index, 0, bytes)),
             Action::Get { key: number } => Request::get(key(number)),
@@ -174,20 +190,49 @@ impl Client {
                 let seen = self.seen.get(&number).copied().unwrap_or(0);
                 Request::compare_and_set(key(number), seen, value(index, 0, bytes))
             }
-            Action::PutTwo { first, second, bytes } => Request::Txn(TxnRequest {
-                compares: vec![cluster::api::Compare {
-                    key: key(first),
-                    range_end: None,
-                    target: cluster::api::Target::Version(0),
-                    result: cluster::api::CompareResult::Greater,
-                }],
-                success: vec![
-                    Request::put(key(first), value(index, 0, bytes)),
-                    Request::put(key(second), value(index, 1, bytes)),
-                ],
-                failure: vec![Request::put(key(second), value(index, 1, bytes))],
-            }),
+            Action::PutTwo { first, second, bytes } => put_two(index, first, second, bytes),
+            Action::Ask { ref request, replica: _ } => known.request(request),
+            Action::Compact { behind: by, physical } => {
+                return Call::Compact { revision: behind(by), physical };
+            }
+            Action::LeaseGrant { lease, ttl_s, server_chooses } => {
+                let id = if server_chooses { 0 } else { known.lease(lease) };
+                return Call::LeaseGrant { id, ttl_s };
+            }
+            Action::LeaseKeepAlive { lease } => return Call::LeaseKeepAlive { id: known.lease(lease) },
+            Action::LeaseRevoke { lease } => return Call::LeaseRevoke { id: known.lease(lease) },
+            Action::LeaseTimeToLive { lease, keys } => {
+                return Call::LeaseTimeToLive { id: known.lease(lease), keys };
+            }
+            Action::Leases => return Call::Leases,
+            Action::HashKv { behind: by } => return Call::HashKv { revision: by.map_or(0, behind) },
+            Action::Status { replica: _ } => return Call::Status,
+            Action::Defragment { replica: _ } => return Call::Defragment,
+            Action::AlarmDisarm => return Call::AlarmDisarm,
         })
+    }
+
+    /// Remembers what later operations will be about: revisions, leases, and what is compared with other replicas.
+    fn learn(&mut self, action: &Action, call: &Call, answer: &CallResult) {
+        let Ok(answer) = answer else { return };
+        self.revision = self.revision.max(answer.revision().unwrap_or(0));
+        let mut log = self.log.lock();
+        if let (Action::LeaseGrant { lease, .. }, CallAnswer::LeaseGrant { id, .. }) = (action, answer) {
+            log.leases.insert(*lease, *id);
+        }
+        if let (Call::HashKv { revision: asked }, CallAnswer::HashKv { revision, compact_revision, hash }) =
+            (call, answer)
+        {
+            let (node, engine) = (self.favourite, log.engine_of(self.favourite));
+            let revision = if *asked > 0 { *asked } else { *revision };
+            log.hashes.push(HashKvReport {
+                node,
+                engine,
+                revision,
+                compact_revision: *compact_revision,
+                hash: *hash,
+            });
+        }
     }
 
     /// Remembers the modification revision of a key that a compare-and-set will be about.
@@ -220,14 +265,44 @@ pub(crate) fn key(number: u32) -> Vec<u8> {
     format!("k{number:05}").into_bytes()
 }
 
-/// A value that names its operation, so that no two writes are alike, filled up to `bytes`.
-fn value(operation: usize, part: u32, bytes: u32) -> Vec<u8> {
-    let mut value = format!("o{operation}.{part};").into_bytes();
-    let fill = (operation as u8).wrapping_mul(31) | 1;
-    while value.len() < bytes as usize {
-        value.push(b'a' + (fill.wrapping_mul(value.len() as u8) % 26));
+/// Writes two keys, if the first exists; otherwise only the second.
+fn put_two(operation: usize, first: u32, second: u32, bytes: u32) -> Request {
+    Request::Txn(TxnRequest {
+        compares: vec![cluster::api::Compare {
+            key: key(first),
+            range_end: None,
+            target: cluster::api::Target::Version(0),
+            result: cluster::api::CompareResult::Greater,
+        }],
+        success: vec![
+            Request::put(key(first), value(operation, 0, bytes)),
+            Request::put(key(second), value(operation, 1, bytes)),
+        ],
+        failure: vec![Request::put(key(second), value(operation, 1, bytes))],
+    })
+}
+
+/// The replica that an action is about; none: whoever leads.
+fn asked_replica(action: &Action) -> Option<u64> {
+    match action {
+        Action::Ask { replica, .. } => *replica,
+        Action::Status { replica } | Action::Defragment { replica } => Some(*replica),
+        Action::Put { .. }
+        | Action::Get { .. }
+        | Action::Scan { .. }
+        | Action::Delete { .. }
+        | Action::DeleteRange { .. }
+        | Action::CompareAndSet { .. }
+        | Action::PutTwo { .. }
+        | Action::Compact { .. }
+        | Action::LeaseGrant { .. }
+        | Action::LeaseKeepAlive { .. }
+        | Action::LeaseRevoke { .. }
+        | Action::LeaseTimeToLive { .. }
+        | Action::Leases
+        | Action::HashKv { .. }
+        | Action::AlarmDisarm => None,
     }
-    value
 }
 
 /// A request that reads every planned key.

@@ -1,9 +1,10 @@
 //! From a seed to a plan, swarm style: each seed switches whole classes of faults and operations off, since
 //! some bugs need the absence of a fault as others need its presence (Groce et al., ISSTA 2012).
 
+use crate::load;
 use crate::plan::{
-    Action, CrashPlace, DiskProfile, EngineChange, EngineName, FORMAT, Fault, NodePlan, PartitionShape, Plan,
-    PlannedFault, PlannedOperation, Target, Upgrade,
+    CrashPlace, DiskProfile, EngineChange, EngineName, FORMAT, Fault, NodePlan, PartitionShape, Plan,
+    PlannedFault, Target, Upgrade,
 };
 use crate::scenario::Scenario;
 use cluster::Design;
@@ -13,14 +14,12 @@ use sim::entropy::{Entropy, Ratio};
 use sim::network::LinkOptions;
 use sim::{ClockOptions, Crash, OperationFilter, Policy};
 
-/// Operations of a run, about.
-const OPERATIONS: u64 = 500;
 /// Clients of a run.
 pub(crate) const CLIENTS: u64 = 6;
 /// Distinct keys; few, so that operations meet.
 pub(crate) const KEYS: u64 = 24;
 /// Virtual time of load and faults, in milliseconds.
-const LOAD_MS: u64 = 45_000;
+pub(crate) const LOAD_MS: u64 = 45_000;
 
 /// The stream of draws for one part of a plan.
 pub(crate) fn stream(seed: u64, part: &str) -> Entropy {
@@ -133,7 +132,8 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         nodes,
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,
-        operations: operations(seed),
+        quiet_ms: 0,
+        operations: load::operations(seed),
         faults: Vec::new(),
         upgrades: Vec::new(),
     }
@@ -160,41 +160,6 @@ fn policy(entropy: &mut Entropy) -> Policy {
         0 => Policy::Priority { change_points: 3 + u32::try_from(entropy.below(20)).expect("small") },
         1 => Policy::Fixed,
         _ => Policy::Random,
-    }
-}
-
-/// The clients' load: bursts and pauses, some kinds of operations switched off.
-fn operations(seed: u64) -> Vec<PlannedOperation> {
-    let mut entropy = stream(seed, "operations");
-    let kinds: Vec<u64> = (0..KINDS).filter(|&kind| kind < 2 || entropy.chance(Ratio::percent(75))).collect();
-    let mut operations: Vec<PlannedOperation> = (0..OPERATIONS)
-        .map(|_| PlannedOperation {
-            at_ms: 500 + entropy.below(LOAD_MS - 1_000),
-            client: small(entropy.below(CLIENTS)),
-            action: action(*entropy.choose(&kinds), &mut entropy),
-        })
-        .collect();
-    operations.sort_by_key(|operation| operation.at_ms);
-    operations
-}
-
-const KINDS: u64 = 8;
-
-fn action(kind: u64, entropy: &mut Entropy) -> Action {
-    let key = small(entropy.below(KEYS));
-    let bytes = if entropy.chance(Ratio::percent(5)) { 4_000 } else { small(20 + entropy.below(300)) };
-    match kind {
-        0 | 2 => Action::Put { key, bytes },
-        1 | 3 => Action::Get { key },
-        4 => Action::CompareAndSet { key, bytes },
-        5 => {
-            Action::Scan { from: key, to: key + small(1 + entropy.below(8)), limit: small(entropy.below(4)) }
-        }
-        6 if entropy.chance(Ratio::percent(30)) => {
-            Action::DeleteRange { from: key, to: key + small(1 + entropy.below(4)) }
-        }
-        6 => Action::Delete { key },
-        _ => Action::PutTwo { first: key, second: (key + 1) % small(KEYS), bytes },
     }
 }
 
@@ -233,10 +198,11 @@ fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high:
 }
 
 fn place(entropy: &mut Entropy) -> CrashPlace {
-    let filter = match entropy.below(6) {
+    let filter = match entropy.below(7) {
         0 => OperationFilter { thread_prefix: "fjall".to_string(), ..OperationFilter::default() },
         1 => OperationFilter { path_contains: "raft/".to_string(), ..OperationFilter::default() },
         2 => OperationFilter { path_contains: "store".to_string(), ..OperationFilter::default() },
+        3 => OperationFilter { path_contains: "flushed-index".to_string(), ..OperationFilter::default() },
         _ => OperationFilter::default(),
     };
     let inside = entropy.chance(Ratio::percent(40));

@@ -1,8 +1,9 @@
 //! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
 
 use crate::run::Evidence;
+use crate::store_milestones;
 use crate::world::ObservedStop;
-use cluster::{ReplicaEvent, SnapshotOutcome};
+use cluster::{ReplicaEvent, RevokedBy, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
 use std::collections::BTreeSet;
@@ -48,11 +49,29 @@ pub enum Milestone {
     Converted,
     /// An interrupted installation was finished, or undone, at a start.
     InstallResumed,
+    /// A leader ended a lease because its time was over.
+    LeaseExpired,
+    /// A lease was kept alive by one leader and then by another.
+    LeaseKeptOverLeaderChange,
+    /// What was left of a lease was written down.
+    LeasesCheckpointed,
+    /// An engine has forgotten all that was compacted.
+    CompactionFinished,
+    /// A node crashed after an engine had forgotten some of what was compacted, and not all.
+    CrashBetweenCompactionSteps,
+    /// A node crashed after a flush had ended and before its index was persisted.
+    CrashBeforeFlushedIndex,
+    /// A replica answered a read with an older state than somebody had seen.
+    SerializableReadBehind,
+    /// A read was refused since its revision was compacted.
+    ReadCompacted,
+    /// The alarm about a full disk was raised, and ended.
+    AlarmRaisedAndCleared,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 27] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -71,6 +90,15 @@ impl Milestone {
         Self::Upgraded,
         Self::Converted,
         Self::InstallResumed,
+        Self::LeaseExpired,
+        Self::LeaseKeptOverLeaderChange,
+        Self::LeasesCheckpointed,
+        Self::CompactionFinished,
+        Self::CrashBetweenCompactionSteps,
+        Self::CrashBeforeFlushedIndex,
+        Self::SerializableReadBehind,
+        Self::ReadCompacted,
+        Self::AlarmRaisedAndCleared,
     ];
 
     /// In words.
@@ -94,6 +122,15 @@ impl Milestone {
             Self::Upgraded => "node upgraded",
             Self::Converted => "store converted in place",
             Self::InstallResumed => "interrupted installation finished or undone",
+            Self::LeaseExpired => "lease expired",
+            Self::LeaseKeptOverLeaderChange => "lease kept alive over a change of leader",
+            Self::LeasesCheckpointed => "lease checkpointed",
+            Self::CompactionFinished => "compaction finished",
+            Self::CrashBetweenCompactionSteps => "crash between two batches of a compaction",
+            Self::CrashBeforeFlushedIndex => "crash between the end of a flush and its index",
+            Self::SerializableReadBehind => "serializable read from a replica that is behind",
+            Self::ReadCompacted => "read refused as compacted",
+            Self::AlarmRaisedAndCleared => "alarm about a full disk raised and cleared",
         }
     }
 }
@@ -117,6 +154,12 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (evidence.counters.upgrades > 0, Milestone::Upgraded),
         (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
         (rebuilt(evidence), Milestone::EngineRebuilt),
+        (store_milestones::kept_over_leader_change(events), Milestone::LeaseKeptOverLeaderChange),
+        (store_milestones::crashed_between_steps(evidence), Milestone::CrashBetweenCompactionSteps),
+        (store_milestones::crashed_before_flushed_index(evidence), Milestone::CrashBeforeFlushedIndex),
+        (store_milestones::read_behind(evidence), Milestone::SerializableReadBehind),
+        (store_milestones::read_compacted(evidence), Milestone::ReadCompacted),
+        (store_milestones::alarm_cleared(events), Milestone::AlarmRaisedAndCleared),
     ];
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached
@@ -157,6 +200,11 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
         ReplicaEvent::InstallResumed { .. } => Some(Milestone::InstallResumed),
         ReplicaEvent::Converted { .. } => Some(Milestone::Converted),
+        ReplicaEvent::LeaseRevoked { by: RevokedBy::Expiry, .. } => Some(Milestone::LeaseExpired),
+        ReplicaEvent::LeasesCheckpointed { remaining } if remaining.iter().any(|(_, left_s)| *left_s > 0) => {
+            Some(Milestone::LeasesCheckpointed)
+        }
+        ReplicaEvent::CompactionFinished(_) => Some(Milestone::CompactionFinished),
         ReplicaEvent::SnapshotReceived { outcome, prefix, .. } => match outcome {
             SnapshotOutcome::Installed if prefix.starts_with(&snapshots::MAGIC) => {
                 Some(Milestone::SnapshotHeaded)
@@ -172,6 +220,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::StateChanged { .. }
         | ReplicaEvent::BecameLeader { .. }
         | ReplicaEvent::HardState { .. }
+        | ReplicaEvent::Entry { .. }
         | ReplicaEvent::Applied { .. }
         | ReplicaEvent::StateHash { .. }
         | ReplicaEvent::FlushedIndexBehind { .. }
@@ -195,7 +244,6 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::LeasesCheckpointed { .. }
         | ReplicaEvent::CompactionScheduled { .. }
         | ReplicaEvent::CompactionStep { .. }
-        | ReplicaEvent::CompactionFinished(_)
         | ReplicaEvent::CompactedRevision { .. }
         | ReplicaEvent::WatchCreated { .. }
         | ReplicaEvent::WatchCaughtUp { .. }

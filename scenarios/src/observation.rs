@@ -2,6 +2,8 @@
 
 use cluster::mvcc::{Record, RecordValue};
 use cluster::{Observer, Recovery, ReplicaEvent};
+use engines::EngineId;
+use model::compaction::HashKvReport;
 use model::history::{Recorder, Stamp};
 use model::kv::{Call, CallResult};
 use std::collections::BTreeMap;
@@ -25,6 +27,8 @@ pub(crate) struct StoredVersion {
     pub(crate) key: Vec<u8>,
     /// None for a deletion.
     pub(crate) value: Option<Vec<u8>>,
+    /// The lease that the key is attached to; zero: none.
+    pub(crate) lease: i64,
 }
 
 /// What a replica's store held in the end.
@@ -51,6 +55,12 @@ pub(crate) struct Log {
     pub(crate) rebuilding: BTreeMap<u64, bool>,
     pub(crate) refused: u64,
     pub(crate) pauses: Vec<PauseSpan>,
+    /// What stands in the raft log, as the replica saw it that applied it last.
+    pub(crate) entries: BTreeMap<u64, Vec<u8>>,
+    /// What replicas were asked to hash, by clients while they ran and by the run when it was over.
+    pub(crate) hashes: Vec<HashKvReport>,
+    /// The ids of leases that were granted, by the plan's numbers.
+    pub(crate) leases: BTreeMap<u32, i64>,
     order: u64,
 }
 
@@ -65,11 +75,11 @@ pub(crate) struct PauseSpan {
 
 impl From<Record> for StoredVersion {
     fn from(record: Record) -> Self {
-        let value = match record.value {
-            RecordValue::Put { value, .. } => Some(value),
-            RecordValue::Tombstone => None,
+        let (value, lease) = match record.value {
+            RecordValue::Put { value, lease, .. } => (Some(value), lease),
+            RecordValue::Tombstone => (None, 0),
         };
-        Self { revision: (record.revision.main, record.revision.sub), key: record.key, value }
+        Self { revision: (record.revision.main, record.revision.sub), key: record.key, value, lease }
     }
 }
 
@@ -89,6 +99,16 @@ impl Log {
     pub(crate) fn stamp(&mut self, at: Duration) -> Stamp {
         self.order += 1;
         Stamp { time_ns: u64::try_from(at.as_nanos()).expect("virtual time fits"), order: self.order }
+    }
+
+    /// The name of the engine that a replica ran last.
+    pub(crate) fn engine_of(&self, node: u64) -> String {
+        let engine = self.events.iter().rev().find_map(|observed| match &observed.event {
+            ReplicaEvent::Started { hello, .. } if observed.node == node => Some(hello.peer.engine),
+            _ => None,
+        });
+        let engine = engine.and_then(EngineId::from_byte);
+        engine.map_or_else(String::new, |engine| engine.name().to_string())
     }
 
     /// Whether an incarnation has not come up yet, and whether it is installing a snapshot.
@@ -141,6 +161,11 @@ impl Observer for Listener {
         if !self.process.is_current() {
             return;
         }
+        // The trace has its hash, with `Applied`.
+        if let ReplicaEvent::Entry { index, data } = event {
+            self.log.lock().entries.insert(*index, data.clone());
+            return;
+        }
         let number = u16::try_from(self.node).expect("few nodes");
         sim::mark(number, topic(event), &format!("{event:?}"));
         let at = sim::now();
@@ -162,6 +187,7 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::StateChanged { .. } => "state",
         ReplicaEvent::BecameLeader { .. } => "leader",
         ReplicaEvent::HardState { .. } => "hard state",
+        ReplicaEvent::Entry { .. } => "entry",
         ReplicaEvent::Applied { .. } => "applied",
         ReplicaEvent::StateHash { .. } => "state hash",
         ReplicaEvent::FlushBegin { .. } => "flush begin",

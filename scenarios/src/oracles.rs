@@ -2,10 +2,13 @@
 
 use crate::flushed;
 use crate::installation;
+use crate::leases;
 use crate::observation::Observed;
+use crate::past;
 use crate::refusal;
 use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
+use crate::truth::Truth;
 use crate::unknown;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
@@ -27,7 +30,12 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
-    let order = linearizable(&decided(evidence, history));
+    let truth = Truth::of(&evidence.log.entries);
+    if let Ok(truth) = &truth {
+        violations.extend(past::check(evidence, &history, truth));
+        violations.extend(leases::check(evidence, &history, truth));
+    }
+    let order = linearizable(&decided(evidence, history, &truth));
     let undecided_after_steps = order.as_ref().err().copied();
     violations.extend(order.ok().flatten());
     violations.extend(equality::check(&hashes(&evidence.log.events)));
@@ -35,7 +43,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
-    Judgement { violations, undecided_after_steps }
+    Judgement { violations, undecided_after_steps, truth_unknown: truth.err() }
 }
 
 /// What the oracles say.
@@ -43,14 +51,17 @@ pub(crate) struct Judgement {
     pub(crate) violations: Vec<Violation>,
     /// Set where the search for a legal order was given up: then its silence proves nothing.
     pub(crate) undecided_after_steps: Option<u64>,
+    /// Set where what the log has made is not known, and why: then nothing was held to it.
+    pub(crate) truth_unknown: Option<String>,
 }
 
-/// The history, its unknown outcomes decided where the replicas have converged and so prove them.
-fn decided(evidence: &Evidence, history: StoreHistory) -> StoreHistory {
-    let store = evidence.log.contents.values().find_map(|contents| contents.as_ref().ok());
-    match (evidence.converged_at, store) {
-        (Some(_), Some(store)) => unknown::decide(history, store),
-        _ => history,
+/// The history with the ends of leases; its unknown outcomes decided where the replicas have converged, so that the
+/// log proves them.
+fn decided(evidence: &Evidence, history: StoreHistory, truth: &Result<Truth, String>) -> StoreHistory {
+    let history = unknown::with_expiries(history, leases::drift(&evidence.plan));
+    match (evidence.converged_at, truth) {
+        (Some(_), Ok(truth)) => unknown::decide(history, truth),
+        (None, _) | (_, Err(_)) => history,
     }
 }
 
@@ -187,6 +198,7 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::StateChanged { .. }
             | ReplicaEvent::BecameLeader { .. }
             | ReplicaEvent::HardState { .. }
+            | ReplicaEvent::Entry { .. }
             | ReplicaEvent::Applied { .. }
             | ReplicaEvent::StateHash { .. }
             | ReplicaEvent::FlushedIndexBehind { .. }
@@ -282,7 +294,8 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                     RaftEventKind::Applied(Entry { index, term, hash: entry_hash })
                 }
                 ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
-                ReplicaEvent::TornTail { .. }
+                ReplicaEvent::Entry { .. }
+                | ReplicaEvent::TornTail { .. }
                 | ReplicaEvent::InstallResumed { .. }
                 | ReplicaEvent::EngineFinding { .. }
                 | ReplicaEvent::StoreDiscarded { .. }

@@ -3,6 +3,7 @@
 //! A run is a pure function of its plan. A seed only generates one; the corpus keeps plans, so an entry
 //! survives changes of the generator. The text is RON: one line for each client operation and each fault.
 
+use crate::planned_request::PlannedRequest;
 use cluster::Design;
 use engines::EngineId;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct Plan {
     pub links: LinkOptions,
     /// Virtual time when faults end and everything is mended, in milliseconds.
     pub heal_at_ms: u64,
+    /// How long the run goes on after all clients are done, in milliseconds: leases end meanwhile.
+    #[serde(default)]
+    pub quiet_ms: u64,
     /// What clients do, in the order of time.
     pub operations: Vec<PlannedOperation>,
     /// What goes wrong, in the order of time.
@@ -190,6 +194,69 @@ pub enum Action {
         /// Length of each value in bytes.
         bytes: u32,
     },
+    /// Any request to the keys.
+    Ask {
+        /// Which.
+        request: PlannedRequest,
+        /// Which replica is asked first, numbered from 1; none: the one that the client takes for the leader.
+        #[serde(default)]
+        replica: Option<u64>,
+    },
+    /// Forget what lies below a revision.
+    Compact {
+        /// How far that revision lies below the highest one that the client has seen.
+        behind: u64,
+        /// Whether the client waits until the engine has forgotten it, too.
+        #[serde(default)]
+        physical: bool,
+    },
+    /// Make a lease.
+    LeaseGrant {
+        /// The plan's number for it.
+        lease: u32,
+        /// How long it lives without being kept alive, in seconds.
+        ttl_s: i64,
+        /// Whether the server chooses its id.
+        #[serde(default)]
+        server_chooses: bool,
+    },
+    /// Let a lease begin its time anew.
+    LeaseKeepAlive {
+        /// The plan's number for it.
+        lease: u32,
+    },
+    /// End a lease, and delete its keys.
+    LeaseRevoke {
+        /// The plan's number for it.
+        lease: u32,
+    },
+    /// Ask how long a lease will live.
+    LeaseTimeToLive {
+        /// The plan's number for it.
+        lease: u32,
+        /// Whether its keys are asked for, too.
+        #[serde(default)]
+        keys: bool,
+    },
+    /// List all leases.
+    Leases,
+    /// Ask for the hash of what can be read.
+    HashKv {
+        /// Up to a revision that lies so far below the highest one that the client has seen; none: the current one.
+        behind: Option<u64>,
+    },
+    /// Ask a replica about itself.
+    Status {
+        /// Which, numbered from 1.
+        replica: u64,
+    },
+    /// Let a replica give back space that deleted data takes.
+    Defragment {
+        /// Which, numbered from 1.
+        replica: u64,
+    },
+    /// End the alarm about full disks.
+    AlarmDisarm,
 }
 
 /// A fault and its time.

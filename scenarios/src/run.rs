@@ -111,7 +111,8 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     heal(&world);
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
-    let converged_at = converge(&world, healed_at).await;
+    machine.sleep(Duration::from_millis(world.plan.quiet_ms)).await;
+    let converged_at = converge(&world, healed_at + Duration::from_millis(world.plan.quiet_ms)).await;
     // Where somebody never came back, its threads say where they stand.
     let threads = if clients_done && converged_at.is_some() { Vec::new() } else { machine.threads() };
     let last_operations =

@@ -4,6 +4,7 @@ use crate::generate;
 use crate::kill_gate;
 use crate::plan::Plan;
 use crate::targeted;
+use crate::targeted_store;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +27,10 @@ pub enum Scenario {
     MixedReleases,
     /// Kills at random disk operations, one after another and all at once.
     KillGate,
+    /// Leases, while leaders freeze and clocks are set.
+    Leases,
+    /// Compactions and crashes while the engines forget.
+    Compaction,
 }
 
 /// A scenario that does not exist.
@@ -38,7 +43,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -47,6 +52,8 @@ impl Scenario {
         Self::Lagging,
         Self::MixedReleases,
         Self::KillGate,
+        Self::Leases,
+        Self::Compaction,
     ];
 
     /// The name on the command line and in plans.
@@ -60,6 +67,8 @@ impl Scenario {
             Self::Lagging => "lagging",
             Self::MixedReleases => "mixed-releases",
             Self::KillGate => "kill-gate",
+            Self::Leases => "leases",
+            Self::Compaction => "compaction",
         }
     }
 
@@ -82,6 +91,12 @@ impl Scenario {
             Self::KillGate => {
                 "process kills and power failures at random disk operations, of one replica up to all at once"
             }
+            Self::Leases => {
+                "leases are kept alive while leaders freeze, crash and are cut off, and clocks are set"
+            }
+            Self::Compaction => {
+                "compactions up to the last deletion, crashes before the engines have forgotten, and reads of the past"
+            }
         }
     }
 
@@ -96,6 +111,8 @@ impl Scenario {
             Self::Lagging => targeted::lagging(seed),
             Self::MixedReleases => targeted::mixed_releases(seed),
             Self::KillGate => kill_gate::plan(seed),
+            Self::Leases => targeted_store::leases(seed),
+            Self::Compaction => targeted_store::compaction(seed),
         }
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn mixed_releases(seed: u64) -> Plan {
 }
 
 /// Three nodes with redb, without load and faults.
-fn healthy(seed: u64, scenario: Scenario) -> Plan {
+pub(crate) fn healthy(seed: u64, scenario: Scenario) -> Plan {
     let mut plan = generate::calm(seed);
     plan.scenario = scenario.name().to_string();
     plan.operations.clear();

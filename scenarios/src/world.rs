@@ -5,6 +5,7 @@ use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
 use crate::transport::SimulatedTransport;
 use cluster::ReplicaConfig;
 use cluster::mvcc::Store;
+use model::compaction::HashKvReport;
 use sim::disk::Profile;
 use sim::{
     Crash, CrashPoint, Machine, NodeEvent, NodeEventKind, NodeId, NodeOptions, OperationFilter, PathFaults,
@@ -12,6 +13,7 @@ use sim::{
 };
 use snapshots::Release;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +28,13 @@ const STORE_DIRECTORY: &str = "store";
 const SELF_RESTART: Duration = Duration::from_millis(300);
 /// After so many failed starts in a row the pause before the next grows no more; it doubles with each.
 const DOUBLINGS_MAX: u32 = 5;
+
+/// A replica's tick.
+const TICK: Duration = Duration::from_millis(200);
+/// Ticks without a leader until there is an election.
+const ELECTION_TICKS: usize = 5;
+/// The shortest time in which another replica can be elected.
+pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// A replica's node.
 pub(crate) struct Node {
@@ -296,11 +305,13 @@ impl World {
 /// Sizes small enough that flushes, log cuts and snapshots happen within a run of some hundred entries; ticks half
 /// as often as by default, with the same election timeout, since heartbeats are most of a quiet cluster's work.
 fn tune(config: &mut ReplicaConfig) {
-    config.timing.tick = Duration::from_millis(200);
-    config.timing.election_ticks = 5;
+    config.timing.tick = TICK;
+    config.timing.election_ticks = ELECTION_TICKS;
+    config.timing.lease_checkpoint_interval = Duration::from_secs(3);
     config.limits.flush_entries = 32;
     config.limits.trailing_entries = 12;
     config.limits.compaction_entries = 8;
+    config.limits.compaction_records = 8;
     config.limits.hash_entries = 64;
     config.limits.stream_chunk_bytes = 4 << 10;
     config.raft_log_options.segment_bytes = 16 << 10;
@@ -321,19 +332,27 @@ fn run_replica(
         (config.directory.clone(), config.engine, config.engine_options.clone(), config.design);
     cluster::run(config, Box::new(transport), Arc::new(listener)).map_err(|error| error.to_string())?;
     if stop.load(Ordering::Relaxed) && process.is_current() {
-        let contents = read_out(&directory, engine, &options, &design);
-        log.lock().contents.insert(number, contents);
+        let revisions = log.lock().hashes.iter().map(|report| report.revision).collect();
+        let read = read_out(number, &directory, engine, &options, &design, &revisions);
+        let mut log = log.lock();
+        let contents = read.map(|(contents, reports)| {
+            log.hashes.extend(reports);
+            contents
+        });
+        log.contents.insert(number, contents);
     }
     Ok(())
 }
 
-/// What the store in `directory` holds.
+/// What the store in `directory` holds, with its hashes at some revisions.
 fn read_out(
+    number: u64,
     directory: &Path,
     engine: engines::EngineId,
     options: &engines::Options,
     design: &cluster::design::Design,
-) -> Result<Contents, String> {
+    revisions: &BTreeSet<i64>,
+) -> Result<(Contents, Vec<HashKvReport>), String> {
     let backend = engines::marker::open_data_dir(&directory.join(STORE_DIRECTORY), engine, options)
         .map_err(|error| error.to_string())?;
     let store = Store::open(backend, design).map_err(|error| error.to_string())?;
@@ -342,9 +361,29 @@ fn read_out(
         compacted_revision: store.compacted_revision(),
         versions: Vec::new(),
     };
+    let reports = hash_reports(number, engine, &store, revisions)?;
     store
         .contents(&mut |record| contents.versions.push(StoredVersion::from(record)))
         .map_err(|error| error.to_string())?;
     store.close().map_err(|error| error.to_string())?;
-    Ok(contents)
+    Ok((contents, reports))
+}
+
+/// The hashes of a store at its own revision and at those of `revisions` that it can still read.
+fn hash_reports(
+    node: u64,
+    engine: engines::EngineId,
+    store: &Store,
+    revisions: &BTreeSet<i64>,
+) -> Result<Vec<HashKvReport>, String> {
+    let readable = revisions.range(store.compacted_revision().max(1)..store.revision()).copied();
+    let mut reports = Vec::new();
+    for revision in readable.chain([store.revision()]) {
+        let found = store.hash_kv(revision).map_err(|error| error.to_string())?;
+        let hash =
+            found.map_err(|refusal| format!("the hash at revision {revision} is refused: {refusal}"))?;
+        let (compact_revision, engine) = (hash.compact_revision, engine.name().to_string());
+        reports.push(HashKvReport { node, engine, revision, compact_revision, hash: hash.hash });
+    }
+    Ok(reports)
 }

@@ -116,7 +116,8 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
     match &report.verdict {
         Verdict::Held => line!(
             text,
-            "  checks       linearizable · durable · replicas equal · routing · raft · {}      trace {:016x}",
+            "  checks       linearizable · serializable · durable · replicas equal · lease · compaction · routing · raft · \
+             {}      trace {:016x}",
             if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
             report.trace
         ),

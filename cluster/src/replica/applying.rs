@@ -30,6 +30,7 @@ impl Replica {
                 TxnRanges::WhereAsked => Ranges::LeftOut,
             };
             let (revision, compacted) = (store.revision(), store.compacted_revision());
+            self.observer.event(&ReplicaEvent::Entry { index: entry.index, data: command_data(&entry) });
             let applied = apply_entry(store, &entry, ranges)?;
             self.observer.event(&ReplicaEvent::Applied {
                 index: entry.index,
@@ -120,6 +121,14 @@ enum AppliedEntry {
     Skipped,
     /// A command, with its result if anybody can wait for one.
     Command(Command, Option<Result<Answer, Refusal>>),
+}
+
+/// The encoding of the command in an entry; empty where it holds none.
+fn command_data(entry: &Entry) -> Vec<u8> {
+    match entry.get_entry_type() {
+        EntryType::EntryNormal => entry.data.to_vec(),
+        EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => Vec::new(),
+    }
 }
 
 fn apply_entry(store: &mut Store, entry: &Entry, ranges: Ranges) -> Result<AppliedEntry, ReplicaError> {
