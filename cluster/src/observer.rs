@@ -121,6 +121,13 @@ pub enum ReplicaEvent {
         /// What it knows to be committed.
         commit: u64,
     },
+    /// A committed entry is about to be applied to the store.
+    Entry {
+        /// Its index.
+        index: u64,
+        /// Its data: the wire encoding of an [`crate::api::Command`]; empty for the first entry of a leader.
+        data: Vec<u8>,
+    },
     /// An entry was applied to the store.
     Applied {
         /// Its index.

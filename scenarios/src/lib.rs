@@ -26,6 +26,7 @@ pub mod swarm;
 mod targeted;
 mod translate;
 mod transport;
+mod truth;
 mod unknown;
 mod world;
 pub mod zoo;

@@ -172,6 +172,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::StateChanged { .. }
         | ReplicaEvent::BecameLeader { .. }
         | ReplicaEvent::HardState { .. }
+        | ReplicaEvent::Entry { .. }
         | ReplicaEvent::Applied { .. }
         | ReplicaEvent::StateHash { .. }
         | ReplicaEvent::FlushedIndexBehind { .. }

@@ -51,6 +51,8 @@ pub(crate) struct Log {
     pub(crate) rebuilding: BTreeMap<u64, bool>,
     pub(crate) refused: u64,
     pub(crate) pauses: Vec<PauseSpan>,
+    /// What stands in the raft log, as the replica saw it that applied it last.
+    pub(crate) entries: BTreeMap<u64, Vec<u8>>,
     order: u64,
 }
 
@@ -141,6 +143,11 @@ impl Observer for Listener {
         if !self.process.is_current() {
             return;
         }
+        // The trace has its hash, with `Applied`.
+        if let ReplicaEvent::Entry { index, data } = event {
+            self.log.lock().entries.insert(*index, data.clone());
+            return;
+        }
         let number = u16::try_from(self.node).expect("few nodes");
         sim::mark(number, topic(event), &format!("{event:?}"));
         let at = sim::now();
@@ -162,6 +169,7 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::StateChanged { .. } => "state",
         ReplicaEvent::BecameLeader { .. } => "leader",
         ReplicaEvent::HardState { .. } => "hard state",
+        ReplicaEvent::Entry { .. } => "entry",
         ReplicaEvent::Applied { .. } => "applied",
         ReplicaEvent::StateHash { .. } => "state hash",
         ReplicaEvent::FlushBegin { .. } => "flush begin",

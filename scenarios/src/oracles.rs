@@ -6,15 +6,18 @@ use crate::observation::Observed;
 use crate::refusal;
 use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
+use crate::truth::Truth;
 use crate::unknown;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
+use model::compaction::{self, RevisionReport};
 use model::durability::{self, ReplicaContents, StoredVersion};
 use model::equality::{self, HashReport};
 use model::linearizability::{Budget, Verdict};
 use model::liveness::{self, Healing, ReplicaProgress};
 use model::raft::{self, Entry, RaftEvent, RaftEventKind};
 use model::routing::{self, End, Party, Received, Sent, SnapshotEvent};
+use model::serializable;
 use model::specs::etcd::{Etcd, StoreHistory};
 use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +30,11 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
-    let order = linearizable(&decided(evidence, history));
+    let truth = Truth::of(&evidence.log.entries);
+    if let Ok(truth) = &truth {
+        violations.extend(past(evidence, &history, truth));
+    }
+    let order = linearizable(&decided(evidence, history, &truth));
     let undecided_after_steps = order.as_ref().err().copied();
     violations.extend(order.ok().flatten());
     violations.extend(equality::check(&hashes(&evidence.log.events)));
@@ -35,7 +42,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
-    Judgement { violations, undecided_after_steps }
+    let history_unknown = truth.err();
+    Judgement { violations, undecided_after_steps, history_unknown }
 }
 
 /// What the oracles say.
@@ -43,15 +51,37 @@ pub(crate) struct Judgement {
     pub(crate) violations: Vec<Violation>,
     /// Set where the search for a legal order was given up: then its silence proves nothing.
     pub(crate) undecided_after_steps: Option<u64>,
+    /// Set where the true history is not known to its end, and why: then nothing was held to it.
+    pub(crate) history_unknown: Option<String>,
 }
 
-/// The history, its unknown outcomes decided where the replicas have converged and so prove them.
-fn decided(evidence: &Evidence, history: StoreHistory) -> StoreHistory {
-    let store = evidence.log.contents.values().find_map(|contents| contents.as_ref().ok());
-    match (evidence.converged_at, store) {
-        (Some(_), Some(store)) => unknown::decide(history, store),
-        _ => history,
+/// The history, its unknown outcomes decided where the replicas have converged, so that their log proves them.
+fn decided(evidence: &Evidence, history: StoreHistory, truth: &Result<Truth, String>) -> StoreHistory {
+    match (evidence.converged_at, truth) {
+        (Some(_), Ok(truth)) => unknown::decide(&history, truth),
+        (None, _) | (_, Err(_)) => history,
     }
+}
+
+/// Reads of other revisions than the current one, against the true history; and revisions, which never go back.
+fn past(evidence: &Evidence, history: &StoreHistory, truth: &Truth) -> Vec<Violation> {
+    let mut violations = serializable::check(history, &truth.store);
+    violations.extend(compaction::reads(history, &truth.store));
+    violations.extend(compaction::revisions(&revisions(&evidence.log.events)));
+    violations
+}
+
+fn revisions(events: &[Observed]) -> Vec<RevisionReport> {
+    let report = |observed: &Observed| match observed.event {
+        ReplicaEvent::StateHash { applied_index, revision, .. } => Some(RevisionReport {
+            node: observed.node,
+            incarnation: observed.incarnation.into(),
+            applied_index,
+            revision,
+        }),
+        _ => None,
+    };
+    events.iter().filter_map(report).collect()
 }
 
 /// A violation, if there is one; or the steps after which the search was given up.
@@ -187,6 +217,7 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::StateChanged { .. }
             | ReplicaEvent::BecameLeader { .. }
             | ReplicaEvent::HardState { .. }
+            | ReplicaEvent::Entry { .. }
             | ReplicaEvent::Applied { .. }
             | ReplicaEvent::StateHash { .. }
             | ReplicaEvent::FlushedIndexBehind { .. }
@@ -282,7 +313,8 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                     RaftEventKind::Applied(Entry { index, term, hash: entry_hash })
                 }
                 ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
-                ReplicaEvent::TornTail { .. }
+                ReplicaEvent::Entry { .. }
+                | ReplicaEvent::TornTail { .. }
                 | ReplicaEvent::InstallResumed { .. }
                 | ReplicaEvent::EngineFinding { .. }
                 | ReplicaEvent::StoreDiscarded { .. }

@@ -182,6 +182,8 @@ impl Report {
         } else if let Some(steps) = judgement.undecided_after_steps {
             let why = format!("the search for a legal order of the history was given up after {steps} steps");
             report.verdict = Verdict::Incomplete { why };
+        } else if let Some(cause) = judgement.history_unknown {
+            report.verdict = Verdict::Incomplete { why: format!("the true history is not known: {cause}") };
         }
         report
     }

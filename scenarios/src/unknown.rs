@@ -1,192 +1,119 @@
-//! Deciding unknown outcomes by what the stores prove in the end.
+//! Deciding unknown outcomes by what stands in the raft log.
 //!
-//! Every write of a run carries a value of its own, and nothing is compacted: a store that has applied the whole
-//! log shows whether an unknown write took effect, and at which revision. One that did is as good as answered
-//! after the end of the run; one that did not is as good as never asked. Without this the judge has to try every
-//! unknown write in every gap, which is exponential in their number. Nothing is taken on trust: a write that
-//! was seen by a reader and is not in the stores turns the reader's answer into a violation.
+//! Every write of a run carries a value of its own, so the log of replicas that have converged shows whether an
+//! unknown write took effect, and what it would have been answered. One that did is as good as answered after the
+//! end of the run; one that did not is as good as never asked. Without this the judge has to try every unknown write
+//! in every gap, which is exponential in their number. Nothing is taken on trust: a write that was seen by a reader
+//! and is not in the log turns the reader's answer into a violation.
 //!
-//! Deletions leave no mark of their own and stay unknown.
+//! Deletions are alike: one that stands in the log more often than it was answered stays unknown.
+//!
+//! A lease that ends without a client's doing is ended by an operation that nobody asked for. It is put into the
+//! history as one that could have happened from the grant on; that it came no earlier than promised is judged
+//! elsewhere.
 
-use crate::observation::Contents;
+use crate::truth::Truth;
 use model::history::{History, Outcome, Stamp};
-use model::kv::{Call, CallAnswer, PutRequest, Request, Response, ResponseBody, TxnRequest};
+use model::kv::{Call, CallResult};
 use model::specs::etcd::{StoreHistory, StoreOperation};
-use std::collections::BTreeMap;
-
-/// What an unknown operation turned out to be.
-enum Fate {
-    /// It took effect, and would have been answered so.
-    Happened(Response),
-    /// It changed nothing.
-    Absent,
-    /// The stores cannot tell.
-    Open,
-}
-
-/// The history with what `contents` decides decided.
-pub(crate) fn decide(history: StoreHistory, contents: &Contents) -> StoreHistory {
-    let mut revisions = BTreeMap::new();
-    for version in &contents.versions {
-        if let Some(value) = &version.value {
-            revisions.insert((version.key.as_slice(), value.as_slice()), version.revision.0);
-        }
-    }
-    let operations = history.into_operations().into_iter().enumerate();
-    let decided =
-        operations.filter_map(|(index, operation)| decide_one(index, operation, &revisions)).collect();
-    History::new(decided).expect("each decided operation is a client's only one")
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Clients from here on are those of decided operations: each asked once and was answered at the end.
 const DECIDED_CLIENTS: u32 = 1_000_000;
+/// Clients from here on are those that ended a lease because its time was over.
+const EXPIRY_CLIENTS: u32 = 2_000_000;
+
+/// The history with what the true one decides decided.
+pub(crate) fn decide(history: &StoreHistory, truth: &Truth) -> StoreHistory {
+    let operations = history.operations();
+    let ended_by_clients = ended_by_clients(operations);
+    let mut decided: Vec<StoreOperation> = (0..)
+        .zip(operations)
+        .filter_map(|(index, operation)| decide_one(index, operation, operations, truth, &ended_by_clients))
+        .collect();
+    decided.extend(expiries(operations, truth, &ended_by_clients));
+    History::new(decided).expect("each decided operation is a client's only one")
+}
 
 fn decide_one(
-    index: usize,
-    mut operation: StoreOperation,
-    revisions: &BTreeMap<(&[u8], &[u8]), i64>,
+    index: u32,
+    operation: &StoreOperation,
+    all: &[StoreOperation],
+    truth: &Truth,
+    ended_by_clients: &BTreeSet<i64>,
 ) -> Option<StoreOperation> {
-    if !matches!(operation.outcome, Outcome::Unknown) {
-        return Some(operation);
+    let is_write = operation.input.is_ordered()
+        && operation.input.kv().is_none_or(|request| !request.is_read_only());
+    if !matches!(operation.outcome, Outcome::Unknown) || !is_write {
+        return Some(operation.clone());
     }
-    let Call::Kv(request) = &operation.input else { return Some(operation) };
-    match fate(request, revisions) {
-        Fate::Open => Some(operation),
-        Fate::Absent => None,
-        Fate::Happened(response) => {
-            let at = Stamp { time_ns: u64::MAX, order: index as u64 };
-            operation.client = DECIDED_CLIENTS + u32::try_from(index).expect("a run has fewer operations");
-            operation.outcome = Outcome::Answered { at, output: Ok(CallAnswer::Kv(response)) };
-            Some(operation)
+    // Whoever ended the lease, it ended once: see `expiries`.
+    if let Call::LeaseRevoke { id } = operation.input
+        && !ended_by_clients.contains(&id)
+    {
+        return None;
+    }
+    let mut results = truth.steps.iter().filter(|step| is_same(&step.call, &operation.input));
+    let (first, others) = (results.next(), results.count());
+    let asked = all.iter().filter(|other| is_same(&other.input, &operation.input)).count();
+    match first {
+        None => None,
+        Some(_) if asked > 1 || others > 0 => Some(operation.clone()),
+        Some(step) if step.result.is_err() => None,
+        Some(step) => Some(answered(operation, DECIDED_CLIENTS + index, step.result.clone())),
+    }
+}
+
+/// Whether two calls ask for the same; in an entry it does not stand whether the client waits for the engine.
+fn is_same(one: &Call, other: &Call) -> bool {
+    match (one, other) {
+        (Call::Compact { revision: one, .. }, Call::Compact { revision: other, .. }) => one == other,
+        (Call::LeaseGrant { id: one, .. }, Call::LeaseGrant { id: other, .. }) => one == other,
+        (one, other) => one == other,
+    }
+}
+
+fn answered(operation: &StoreOperation, client: u32, output: CallResult) -> StoreOperation {
+    let at = Stamp { time_ns: u64::MAX, order: client.into() };
+    StoreOperation { client, outcome: Outcome::Answered { at, output }, ..operation.clone() }
+}
+
+/// The leases that a client was told to have ended.
+fn ended_by_clients(operations: &[StoreOperation]) -> BTreeSet<i64> {
+    let ended = operations.iter().filter_map(|operation| match (&operation.input, operation.outcome.output()) {
+        (Call::LeaseRevoke { id }, Some(Ok(_))) => Some(*id),
+        _ => None,
+    });
+    ended.collect()
+}
+
+/// The ends of leases that no client was told of.
+fn expiries(
+    operations: &[StoreOperation],
+    truth: &Truth,
+    ended_by_clients: &BTreeSet<i64>,
+) -> Vec<StoreOperation> {
+    let mut granted: BTreeMap<i64, Stamp> = BTreeMap::new();
+    for operation in operations {
+        let answer = operation.outcome.output().and_then(|result| result.as_ref().ok());
+        match (&operation.input, answer) {
+            (_, Some(model::kv::CallAnswer::LeaseGrant { id, .. })) | (Call::LeaseGrant { id, .. }, None) => {
+                granted.entry(*id).or_insert(operation.invoke);
+            }
+            _ => {}
         }
     }
-}
-
-fn fate(request: &Request, revisions: &BTreeMap<(&[u8], &[u8]), i64>) -> Fate {
-    match request {
-        Request::Range(_) => Fate::Absent,
-        Request::DeleteRange(_) => Fate::Open,
-        Request::Put(_) => match puts(std::slice::from_ref(request), revisions) {
-            Puts::At(revision) => Fate::Happened(put_response(revision)),
-            Puts::Nowhere => Fate::Absent,
-            Puts::Unclear => Fate::Open,
-        },
-        Request::Txn(TxnRequest { compares: _, success, failure }) => {
-            transaction_fate(success, failure, revisions)
+    let mut expiries = Vec::new();
+    for (client, step) in (EXPIRY_CLIENTS..).zip(&truth.steps) {
+        let Call::LeaseRevoke { id } = step.call else { continue };
+        if step.result.is_err() || ended_by_clients.contains(&id) {
+            continue;
         }
+        let time_ns = granted.get(&id).map_or(0, |stamp| stamp.time_ns);
+        let invoke = Stamp { time_ns, order: u64::MAX - u64::from(client) };
+        let unknown =
+            StoreOperation { client, invoke, input: step.call.clone(), outcome: Outcome::Unknown };
+        expiries.push(answered(&unknown, client, step.result.clone()));
     }
-}
-
-fn transaction_fate(
-    success: &[Request],
-    failure: &[Request],
-    revisions: &BTreeMap<(&[u8], &[u8]), i64>,
-) -> Fate {
-    let happened = |succeeded: bool, branch: &[Request], revision: i64| {
-        let responses = branch.iter().map(|_| put_response(revision)).collect();
-        Fate::Happened(Response { revision, body: ResponseBody::Txn { succeeded, responses } })
-    };
-    match (puts(success, revisions), puts(failure, revisions)) {
-        (Puts::Unclear, _) | (_, Puts::Unclear) => Fate::Open,
-        (Puts::At(revision), _) => happened(true, success, revision),
-        (Puts::Nowhere, Puts::At(revision)) => happened(false, failure, revision),
-        (Puts::Nowhere, Puts::Nowhere) => Fate::Absent,
-    }
-}
-
-/// Where the writes of a list of requests stand.
-enum Puts {
-    /// All at this revision.
-    At(i64),
-    /// Not all of them anywhere; or the list only reads.
-    Nowhere,
-    /// The list deletes, nests or asks for what was there before.
-    Unclear,
-}
-
-fn puts(branch: &[Request], revisions: &BTreeMap<(&[u8], &[u8]), i64>) -> Puts {
-    if branch.iter().all(|request| matches!(request, Request::Range(_))) {
-        return Puts::Nowhere;
-    }
-    let mut at = None;
-    for request in branch {
-        let Request::Put(PutRequest { key, value, prev_kv: false, .. }) = request else {
-            return Puts::Unclear;
-        };
-        match (revisions.get(&(key.as_slice(), value.as_slice())), at) {
-            (None, _) => return Puts::Nowhere,
-            (Some(revision), Some(earlier)) if *revision != earlier => return Puts::Nowhere,
-            (Some(revision), _) => at = Some(*revision),
-        }
-    }
-    at.map_or(Puts::Nowhere, Puts::At)
-}
-
-fn put_response(revision: i64) -> Response {
-    Response { revision, body: ResponseBody::Put { prev: None } }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observation::StoredVersion;
-    use model::history::Operation;
-    use model::kv::CallResult;
-
-    fn put(key: &str, value: &str) -> Request {
-        Request::put(key, value)
-    }
-
-    /// The outcome of one unknown request, given what the store holds: revision, key, value.
-    fn decided(request: Request, stored: &[(i64, &str, &str)]) -> Option<Outcome<CallResult>> {
-        let versions = stored
-            .iter()
-            .map(|(revision, key, value)| StoredVersion {
-                revision: (*revision, 0),
-                key: key.as_bytes().to_vec(),
-                value: Some(value.as_bytes().to_vec()),
-            })
-            .collect();
-        let unknown = Operation {
-            client: 1,
-            invoke: Stamp::at(5),
-            input: Call::Kv(request),
-            outcome: Outcome::Unknown,
-        };
-        let history = decide(
-            History::new(vec![unknown]).unwrap(),
-            &Contents { applied_index: 9, compacted_revision: -1, versions },
-        );
-        history.into_operations().pop().map(|operation| operation.outcome)
-    }
-
-    fn answer(outcome: Option<Outcome<CallResult>>) -> Response {
-        outcome.unwrap().output().unwrap().as_ref().unwrap().kv().unwrap().clone()
-    }
-
-    #[test]
-    fn a_write_that_is_stored_happened_and_one_that_is_not_did_not() {
-        assert_eq!(answer(decided(put("a", "o1"), &[(7, "a", "o1")])), put_response(7));
-        assert_eq!(decided(put("a", "o1"), &[(7, "a", "o2")]), None);
-    }
-
-    #[test]
-    fn a_transaction_shows_its_branch() {
-        let both = Request::Txn(TxnRequest {
-            compares: vec![],
-            success: vec![put("a", "o1"), put("b", "o2")],
-            failure: vec![put("b", "o2")],
-        });
-        let succeeded =
-            |response: Response| matches!(response.body, ResponseBody::Txn { succeeded: true, .. });
-        assert!(succeeded(answer(decided(both.clone(), &[(3, "a", "o1"), (3, "b", "o2")]))));
-        assert!(!succeeded(answer(decided(both.clone(), &[(3, "b", "o2")]))));
-        assert_eq!(decided(both, &[]), None);
-    }
-
-    #[test]
-    fn a_deletion_stays_unknown() {
-        let delete = Request::delete("a");
-        assert_eq!(decided(delete, &[]), Some(Outcome::Unknown));
-    }
+    expiries
 }

@@ -30,6 +30,8 @@ impl Replica {
                 TxnRanges::WhereAsked => Ranges::LeftOut,
             };
             let (revision, compacted) = (store.revision(), store.compacted_revision());
+            let data = entry.data.to_vec();
+            self.observer.event(&ReplicaEvent::Entry { index: entry.index, data });
             let applied = apply_entry(store, &entry, ranges)?;
             self.observer.event(&ReplicaEvent::Applied {
                 index: entry.index,
