@@ -42,6 +42,8 @@ pub(crate) struct Client {
     favourite: u64,
     /// The modification revision of each key as it saw it last; 0 for a key that does not exist.
     seen: BTreeMap<u32, i64>,
+    /// The newest revision that it was told of.
+    newest: i64,
 }
 
 impl Client {
@@ -55,6 +57,7 @@ impl Client {
             next_request: 0,
             favourite: 1 + u64::from(number) % nodes,
             seen: BTreeMap::new(),
+            newest: 0,
         }
     }
 
@@ -154,6 +157,10 @@ impl Client {
 
     fn call(&self, index: usize, action: &Action) -> Call {
         Call::Kv(match *action {
+            Action::Compact { behind } => {
+                let revision = (self.newest - i64::try_from(behind).expect("few revisions")).max(1);
+                return Call::Compact { revision, physical: false };
+            }
             Action::Put { key: number, bytes } => Request::put(key(number), value(index, 0, bytes)),
             Action::Get { key: number } => Request::get(key(number)),
             Action::Scan { from, to, limit } => Request::Range(RangeRequest {
@@ -192,6 +199,8 @@ impl Client {
 
     /// Remembers the modification revision of a key that a compare-and-set will be about.
     fn remember(&mut self, action: &Action, answer: &CallResult) {
+        let revision = answer.as_ref().ok().and_then(CallAnswer::revision);
+        self.newest = self.newest.max(revision.unwrap_or(0));
         let Ok(CallAnswer::Kv(response)) = answer else { return };
         let seen = match (action, &response.body) {
             (Action::Put { key, .. }, _) => (*key, response.revision),

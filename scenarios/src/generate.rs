@@ -6,6 +6,7 @@ use crate::plan::{
     PlannedFault, PlannedOperation, Target, Upgrade,
 };
 use crate::scenario::Scenario;
+use crate::watcher;
 use cluster::Design;
 use engines::EngineId;
 use sim::disk::FaultOptions;
@@ -57,6 +58,7 @@ pub(crate) fn default(seed: u64) -> Plan {
     if !plan.faults.iter().any(|fault| matches!(fault.fault, Fault::Crash { .. })) {
         crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 5, 9);
     }
+    watcher::add(&mut plan, &mut stream(seed, "watchers"));
     finish(plan)
 }
 
@@ -134,6 +136,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,
         operations: operations(seed),
+        watchers: Vec::new(),
         faults: Vec::new(),
         upgrades: Vec::new(),
     }

@@ -28,6 +28,7 @@ mod translate;
 mod transport;
 mod truth;
 mod unknown;
+mod watcher;
 mod world;
 pub mod zoo;
 

@@ -1,6 +1,7 @@
 //! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
 
 use crate::run::Evidence;
+use crate::watcher;
 use crate::world::ObservedStop;
 use cluster::{ReplicaEvent, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
@@ -48,11 +49,25 @@ pub enum Milestone {
     Converted,
     /// An interrupted installation was finished, or undone, at a start.
     InstallResumed,
+    /// A watch went on at another replica where the first had come to.
+    WatchResumed,
+    /// A watch ended because what it wanted was compacted.
+    WatchCompacted,
+    /// A watch from the past caught up with the present.
+    WatchCaughtUp,
+    /// A watch stood while its replica's state was replaced by a snapshot, and went on.
+    WatchAcrossInstallation,
+    /// A watch was told that it has everything up to a revision.
+    WatchProgress,
+    /// A revision came on a watch in several messages.
+    WatchFragment,
+    /// A watch could not be sent an event, since its client was slow.
+    WatchFellBehind,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 25] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -71,6 +86,13 @@ impl Milestone {
         Self::Upgraded,
         Self::Converted,
         Self::InstallResumed,
+        Self::WatchResumed,
+        Self::WatchCompacted,
+        Self::WatchCaughtUp,
+        Self::WatchAcrossInstallation,
+        Self::WatchProgress,
+        Self::WatchFragment,
+        Self::WatchFellBehind,
     ];
 
     /// In words.
@@ -94,6 +116,13 @@ impl Milestone {
             Self::Upgraded => "node upgraded",
             Self::Converted => "store converted in place",
             Self::InstallResumed => "interrupted installation finished or undone",
+            Self::WatchResumed => "watch resumed at another replica",
+            Self::WatchCompacted => "watch ended as compacted",
+            Self::WatchCaughtUp => "watch from the past caught up",
+            Self::WatchAcrossInstallation => "watch across the installation of a snapshot",
+            Self::WatchProgress => "progress notification on a watch",
+            Self::WatchFragment => "revision in fragments on a watch",
+            Self::WatchFellBehind => "slow watch fell behind",
         }
     }
 }
@@ -119,6 +148,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (rebuilt(evidence), Milestone::EngineRebuilt),
     ];
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
+    reached.extend(watcher::reached(evidence));
     reached
 }
 

@@ -8,6 +8,7 @@ use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::truth::Truth;
 use crate::unknown;
+use crate::watcher;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::compaction::{self, RevisionReport};
@@ -33,6 +34,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let truth = Truth::of(&evidence.log.entries);
     if let Ok(truth) = &truth {
         violations.extend(past(evidence, &history, truth));
+        violations.extend(watcher::judge(&evidence.watched, truth));
     }
     let order = linearizable(&decided(evidence, history, &truth));
     let undecided_after_steps = order.as_ref().err().copied();

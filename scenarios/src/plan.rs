@@ -3,6 +3,8 @@
 //! A run is a pure function of its plan. A seed only generates one; the corpus keeps plans, so an entry
 //! survives changes of the generator. The text is RON: one line for each client operation and each fault.
 
+use crate::watcher;
+pub use crate::watcher::{PlannedWatcher, WatchStart, WatchedKeys, WatcherAction, WatcherStep};
 use cluster::Design;
 use engines::EngineId;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,9 @@ pub struct Plan {
     pub heal_at_ms: u64,
     /// What clients do, in the order of time.
     pub operations: Vec<PlannedOperation>,
+    /// Who watches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<PlannedWatcher>,
     /// What goes wrong, in the order of time.
     pub faults: Vec<PlannedFault>,
     /// Changes of release and engine, one after another; each waits until the cluster has recovered from the
@@ -189,6 +194,11 @@ pub enum Action {
         second: u32,
         /// Length of each value in bytes.
         bytes: u32,
+    },
+    /// Forget what lies below a revision.
+    Compact {
+        /// How far it is behind the newest revision that this client has seen.
+        behind: u64,
     },
 }
 
@@ -386,6 +396,7 @@ impl Plan {
                     .map_err(|problem| PlanError::Invalid { field: format!("faults[{index}]"), problem })?;
             }
         }
+        watcher::check(self).map_err(|(field, problem)| PlanError::Invalid { field, problem })?;
         if let Some(late) = self.operations.iter().position(|operation| operation.at_ms > self.heal_at_ms) {
             return invalid(
                 format!("operations[{late}].at_ms"),

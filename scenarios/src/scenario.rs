@@ -4,6 +4,7 @@ use crate::generate;
 use crate::kill_gate;
 use crate::plan::Plan;
 use crate::targeted;
+use crate::watcher;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +27,8 @@ pub enum Scenario {
     MixedReleases,
     /// Kills at random disk operations, one after another and all at once.
     KillGate,
+    /// Watchers, while replicas fall behind, crash and compact.
+    Watches,
 }
 
 /// A scenario that does not exist.
@@ -38,7 +41,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -47,6 +50,7 @@ impl Scenario {
         Self::Lagging,
         Self::MixedReleases,
         Self::KillGate,
+        Self::Watches,
     ];
 
     /// The name on the command line and in plans.
@@ -60,6 +64,7 @@ impl Scenario {
             Self::Lagging => "lagging",
             Self::MixedReleases => "mixed-releases",
             Self::KillGate => "kill-gate",
+            Self::Watches => "watches",
         }
     }
 
@@ -82,6 +87,7 @@ impl Scenario {
             Self::KillGate => {
                 "process kills and power failures at random disk operations, of one replica up to all at once"
             }
+            Self::Watches => "many watchers of few keys, while replicas fall behind, crash and compact",
         }
     }
 
@@ -96,6 +102,7 @@ impl Scenario {
             Self::Lagging => targeted::lagging(seed),
             Self::MixedReleases => targeted::mixed_releases(seed),
             Self::KillGate => kill_gate::plan(seed),
+            Self::Watches => watcher::scenario(seed),
         }
     }
 }
