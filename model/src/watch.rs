@@ -142,6 +142,8 @@ fn show(event: &Event) -> String {
 /// Messages that a violation shows before the one that it is about, and after it.
 const SHOWN_BEFORE: usize = 6;
 const SHOWN_AFTER: usize = 2;
+/// Events that a violation shows of a message.
+const EVENTS_SHOWN: usize = 4;
 
 /// A violation that names the watch and the attempt, and shows the messages around the one that it is about, by its
 /// place.
@@ -183,8 +185,11 @@ fn said(message: &WatchMessage) -> String {
     match &message.kind {
         WatchKind::Created => "the watch stands".to_owned(),
         WatchKind::Events { events, fragment } => {
-            let events: Vec<String> = events.iter().map(show).collect();
-            format!("{}{}", events.join("; "), if *fragment { "; more follows" } else { "" })
+            let shown: Vec<String> = events.iter().take(EVENTS_SHOWN).map(show).collect();
+            let others = events.iter().skip(EVENTS_SHOWN).next_back().map_or(String::new(), |last| {
+                format!(" … in all {} events up to {}", events.len(), last.kv.mod_revision)
+            });
+            format!("{}{others}{}", shown.join("; "), if *fragment { "; more follows" } else { "" })
         }
         WatchKind::Progress => "progress".to_owned(),
         WatchKind::Canceled { compact_revision: 0, reason } => format!("over: {reason}"),

@@ -3,9 +3,9 @@
 //! Which entry stands at which index is raft's affair, and the raft oracle's; what it means is the model's. So
 //! every revision has one true content, even where compaction has long taken it from the replicas.
 
+use crate::translate;
 use cluster::api::{Command, Request};
 use cluster::wire;
-use crate::translate;
 use model::kv::{Call, CallResult, Refusal};
 use model::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,11 @@ impl Truth {
             Command::LeaseRevoke { id } => Call::LeaseRevoke { id: *id },
             Command::LeaseCheckpoint { .. } => return Ok(()),
             Command::Alarm { member, activate } => {
-                if *activate { full_disks.insert(*member) } else { full_disks.remove(member) };
+                if *activate {
+                    full_disks.insert(*member)
+                } else {
+                    full_disks.remove(member)
+                };
                 return Ok(());
             }
         };

@@ -42,8 +42,8 @@ fn decide_one(
     truth: &Truth,
     ended_by_clients: &BTreeSet<i64>,
 ) -> Option<StoreOperation> {
-    let is_write = operation.input.is_ordered()
-        && operation.input.kv().is_none_or(|request| !request.is_read_only());
+    let is_write =
+        operation.input.is_ordered() && operation.input.kv().is_none_or(|request| !request.is_read_only());
     if !matches!(operation.outcome, Outcome::Unknown) || !is_write {
         return Some(operation.clone());
     }
@@ -80,10 +80,11 @@ fn answered(operation: &StoreOperation, client: u32, output: CallResult) -> Stor
 
 /// The leases that a client was told to have ended.
 fn ended_by_clients(operations: &[StoreOperation]) -> BTreeSet<i64> {
-    let ended = operations.iter().filter_map(|operation| match (&operation.input, operation.outcome.output()) {
-        (Call::LeaseRevoke { id }, Some(Ok(_))) => Some(*id),
-        _ => None,
-    });
+    let ended =
+        operations.iter().filter_map(|operation| match (&operation.input, operation.outcome.output()) {
+            (Call::LeaseRevoke { id }, Some(Ok(_))) => Some(*id),
+            _ => None,
+        });
     ended.collect()
 }
 
@@ -111,8 +112,7 @@ fn expiries(
         }
         let time_ns = granted.get(&id).map_or(0, |stamp| stamp.time_ns);
         let invoke = Stamp { time_ns, order: u64::MAX - u64::from(client) };
-        let unknown =
-            StoreOperation { client, invoke, input: step.call.clone(), outcome: Outcome::Unknown };
+        let unknown = StoreOperation { client, invoke, input: step.call.clone(), outcome: Outcome::Unknown };
         expiries.push(answered(&unknown, client, step.result.clone()));
     }
     expiries

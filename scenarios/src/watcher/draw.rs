@@ -203,3 +203,38 @@ fn steps(entropy: &mut Entropy, habits: &Habits, span_ms: Range<u64>) -> Vec<Wat
     steps.sort_by_key(|step| step.at_ms);
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_seeds_have_no_watcher() {
+        let counts: Vec<usize> = (1..=60).map(|seed| Scenario::Default.plan(seed).watchers.len()).collect();
+        let without = counts.iter().filter(|count| **count == 0).count();
+        assert!((12..40).contains(&without), "{without} of 60 seeds are without");
+        assert!(counts.contains(&4) && !counts.contains(&5));
+    }
+
+    #[test]
+    fn the_scenario_has_every_kind_of_watcher_and_compacts() {
+        let plans: Vec<Plan> = (1..=40).map(scenario).collect();
+        let watchers: Vec<&PlannedWatcher> = plans.iter().flat_map(|plan| &plan.watchers).collect();
+        let has = |wanted: fn(&PlannedWatcher) -> bool| watchers.iter().any(|watcher| wanted(watcher));
+        assert!(has(|watcher| matches!(watcher.start, WatchStart::Behind(60..))));
+        assert!(has(|watcher| matches!(watcher.start, WatchStart::Ahead(60..))));
+        assert!(has(|watcher| watcher.start == WatchStart::Now && watcher.keys == WatchedKeys::All));
+        assert!(has(|watcher| watcher.prev_kv && watcher.no_put && !watcher.no_delete));
+        assert!(has(|watcher| watcher.fragment && watcher.progress_notify && !watcher.bookmarks));
+        let steps: Vec<_> = watchers.iter().flat_map(|watcher| &watcher.steps).collect();
+        let does = |wanted: fn(&WatcherAction) -> bool| steps.iter().any(|step| wanted(&step.action));
+        assert!(does(|action| matches!(action, WatcherAction::Sleep { .. })));
+        assert!(does(|action| matches!(action, WatcherAction::Move { .. })));
+        assert!(does(|action| matches!(action, WatcherAction::Unwatch { .. })));
+        let compacts = |plan: &&Plan| {
+            plan.operations.iter().any(|planned| matches!(planned.action, Action::Compact { .. }))
+        };
+        let compacting = plans.iter().filter(compacts).count();
+        assert!((20..40).contains(&compacting), "{compacting} of 40 plans compact");
+    }
+}

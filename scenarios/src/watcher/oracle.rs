@@ -99,3 +99,64 @@ fn across_installation(events: &[Observed]) -> bool {
         false
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::kv::{WatchMessage, WatchRequest};
+    use model::watch::WatchRecord;
+    use std::time::Duration;
+
+    /// An attempt that brought something, or nothing.
+    fn attempt(node: u64, has_events: bool) -> WatchAttempt {
+        let message = |kind| WatchMessage { watch_id: 1, revision: 4, kind };
+        let mut messages = vec![message(WatchKind::Created)];
+        if has_events {
+            messages.push(message(WatchKind::Events { events: Vec::new(), fragment: false }));
+        }
+        let request = WatchRequest { start_revision: 3, ..WatchRequest::default() };
+        WatchAttempt { node, request, messages, must_reach: None }
+    }
+
+    #[test]
+    fn a_watch_is_resumed_where_another_replica_goes_on_with_it() {
+        assert!(is_resumed(&[attempt(1, false), attempt(1, true), attempt(3, false), attempt(2, true)]));
+        assert!(!is_resumed(&[attempt(1, false), attempt(2, true), attempt(2, true)]));
+        assert!(!is_resumed(&[attempt(1, true), attempt(2, false)]));
+    }
+
+    #[test]
+    fn whoever_hears_of_nothing_is_named_with_the_last_attempts() {
+        let record = WatchRecord { client: 7, attempts: vec![attempt(1, true), attempt(2, false)] };
+        let watched = Watched { records: vec![record], late: vec![(0, 12)] };
+        let truth = Truth::of(&[(1, Vec::new())].into()).unwrap();
+        let violations = check(&watched, &truth);
+        let live: Vec<String> =
+            violations.iter().filter(|it| it.check == Check::Live).map(Violation::to_string).collect();
+        assert_eq!(
+            live,
+            [
+                "live: 30 s after the replicas had converged, watcher 7 did not know that it had everything up to \
+              revision 12\n  attempt 0 on node 1 from revision 3: 2 messages, the last one at revision Some(4)\n  \
+              attempt 1 on node 2 from revision 3: 1 messages, the last one at revision Some(4)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_watch_crosses_an_installation_if_it_stands_before_and_catches_up_after_it() {
+        let event = |incarnation, event| Observed { at: Duration::ZERO, node: 2, incarnation, event };
+        let (client, watch_id, revision) = (3000, 1, 9);
+        let created =
+            || event(1, ReplicaEvent::WatchCreated { client, watch_id, start_revision: 0, revision });
+        let installed = |incarnation| event(incarnation, ReplicaEvent::SnapshotInstallEnd { index: 5 });
+        let caught_up =
+            |incarnation| event(incarnation, ReplicaEvent::WatchCaughtUp { client, watch_id, revision });
+        let canceled =
+            || event(1, ReplicaEvent::WatchCanceled { client, watch_id, compact_revision: Some(4) });
+        assert!(across_installation(&[created(), installed(1), caught_up(1)]));
+        assert!(!across_installation(&[installed(1), created(), caught_up(1)]));
+        assert!(!across_installation(&[created(), installed(2), caught_up(2)]));
+        assert!(!across_installation(&[created(), installed(1), canceled(), caught_up(1)]));
+    }
+}

@@ -125,3 +125,33 @@ pub(crate) fn check(plan: &Plan) -> Result<(), (String, String)> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    /// What is wrong with a plan whose first watcher was changed.
+    fn complaint(change: impl FnOnce(&mut PlannedWatcher)) -> String {
+        let mut plan = Scenario::Watches.plan(1);
+        plan.check().unwrap();
+        change(&mut plan.watchers[0]);
+        plan.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_watcher_that_cannot_be_is_refused() {
+        let empty = complaint(|watcher| watcher.keys = WatchedKeys::Span { from: 4, to: 4 });
+        assert_eq!(empty, "watchers[0].keys: the range from 4 to 4 is empty");
+        let nobody = "watchers[0]: there is no node 4; nodes are 1 to 3";
+        assert_eq!(complaint(|watcher| watcher.on = Target::Node(4)), nobody);
+        let step = |at_ms, action| WatcherStep { at_ms, action };
+        let away = WatcherAction::Move { to: Target::Node(4) };
+        assert_eq!(complaint(|watcher| watcher.steps = vec![step(5, away)]), nobody);
+        let late = WatcherAction::Sleep { for_ms: 1 };
+        assert_eq!(
+            complaint(|watcher| watcher.steps = vec![step(99_000, late)]),
+            "watchers[0]: does something at 99000, after heal_at_ms (37500)"
+        );
+    }
+}
