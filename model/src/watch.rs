@@ -54,7 +54,8 @@ impl TrueEvents {
 
     /// The events that a request asks for, from a revision on.
     fn asked_for<'a>(&'a self, request: &'a WatchRequest, from: i64) -> impl Iterator<Item = &'a Event> {
-        self.events.iter().filter(move |event| event.kv.mod_revision >= from && wants(request, event))
+        let first = self.events.partition_point(|event| event.kv.mod_revision < from);
+        self.events[first..].iter().filter(|event| wants(request, event))
     }
 }
 
@@ -138,12 +139,62 @@ fn show(event: &Event) -> String {
     }
 }
 
-/// A violation that names the watch and the attempt.
-fn violation(check: Check, watch: &WatchRecord, attempt: usize, message: impl Display) -> Violation {
-    let WatchAttempt { node, request, .. } = &watch.attempts[attempt];
+/// Messages that a violation shows before the one that it is about, and after it.
+const SHOWN_BEFORE: usize = 6;
+const SHOWN_AFTER: usize = 2;
+/// Events that a violation shows of a message.
+const EVENTS_SHOWN: usize = 4;
+
+/// A violation that names the watch and the attempt, and shows the messages around the one that it is about, by its
+/// place.
+fn violation(
+    check: Check,
+    watch: &WatchRecord,
+    attempt: usize,
+    about: usize,
+    message: impl Display,
+) -> Violation {
+    let WatchAttempt { node, request, messages, must_reach: _ } = &watch.attempts[attempt];
     let WatchRequest { watch_id, key, range_end, start_revision, .. } = request;
     let end = range_end.as_deref().map_or(String::new(), |end| format!("..{}", bytes(end)));
     let which = format!("watch {watch_id} of client {}, attempt {attempt} on node {node}", watch.client);
-    let asked = format!("it asked for {}{end} from revision {start_revision} on", bytes(key));
-    Violation::new(check, format!("{which}: {message}")).with(asked)
+    let asked =
+        format!("it asked for {}{end} from revision {start_revision} on{}", bytes(key), options(request));
+    let violation = Violation::new(check, format!("{which}: {message}")).with(asked);
+    let around =
+        messages.iter().enumerate().take(about + 1 + SHOWN_AFTER).skip(about.saturating_sub(SHOWN_BEFORE));
+    around.fold(violation, |violation, (place, message)| {
+        let mark = if place == about { ">" } else { " " };
+        violation.with(format!("{mark} message {place}, at revision {}: {}", message.revision, said(message)))
+    })
+}
+
+/// What a request asks for beside keys and revisions.
+fn options(request: &WatchRequest) -> String {
+    let options = [
+        (request.prev_kv, "with what was before"),
+        (request.no_put, "without puts"),
+        (request.no_delete, "without deletions"),
+        (request.fragment, "in fragments"),
+    ];
+    options.iter().filter(|(on, _)| *on).map(|(_, words)| format!(", {words}")).collect()
+}
+
+/// What a message says, in short.
+fn said(message: &WatchMessage) -> String {
+    match &message.kind {
+        WatchKind::Created => "the watch stands".to_owned(),
+        WatchKind::Events { events, fragment } => {
+            let shown: Vec<String> = events.iter().take(EVENTS_SHOWN).map(show).collect();
+            let others = events.iter().skip(EVENTS_SHOWN).next_back().map_or(String::new(), |last| {
+                format!(" … in all {} events up to {}", events.len(), last.kv.mod_revision)
+            });
+            format!("{}{others}{}", shown.join("; "), if *fragment { "; more follows" } else { "" })
+        }
+        WatchKind::Progress => "progress".to_owned(),
+        WatchKind::Canceled { compact_revision: 0, reason } => format!("over: {reason}"),
+        WatchKind::Canceled { compact_revision, reason: _ } => {
+            format!("over: compacted at {compact_revision}")
+        }
+    }
 }

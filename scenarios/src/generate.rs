@@ -7,6 +7,7 @@ use crate::plan::{
     PlannedFault, Target, Upgrade,
 };
 use crate::scenario::Scenario;
+use crate::watcher;
 use cluster::Design;
 use engines::EngineId;
 use sim::disk::FaultOptions;
@@ -56,6 +57,7 @@ pub(crate) fn default(seed: u64) -> Plan {
     if !plan.faults.iter().any(|fault| matches!(fault.fault, Fault::Crash { .. })) {
         crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 5, 9);
     }
+    watcher::add(&mut plan, &mut stream(seed, "watchers"));
     finish(plan)
 }
 
@@ -134,6 +136,7 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         heal_at_ms: LOAD_MS,
         quiet_ms: 0,
         operations: load::operations(seed),
+        watchers: Vec::new(),
         faults: Vec::new(),
         upgrades: Vec::new(),
     }

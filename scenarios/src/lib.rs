@@ -34,6 +34,7 @@ mod translate;
 mod transport;
 mod truth;
 mod unknown;
+mod watcher;
 mod world;
 pub mod zoo;
 

@@ -2,6 +2,7 @@
 
 use crate::run::Evidence;
 use crate::store_milestones;
+use crate::watcher;
 use crate::world::ObservedStop;
 use cluster::{ReplicaEvent, RevokedBy, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
@@ -67,11 +68,25 @@ pub enum Milestone {
     ReadCompacted,
     /// The alarm about a full disk was raised, and ended.
     AlarmRaisedAndCleared,
+    /// A watch went on at another replica where the first had come to.
+    WatchResumed,
+    /// A watch ended because what it wanted was compacted.
+    WatchCompacted,
+    /// A watch from the past caught up with the present.
+    WatchCaughtUp,
+    /// A watch stood while its replica's state was replaced by a snapshot, and went on.
+    WatchAcrossInstallation,
+    /// A watch was told that it has everything up to a revision.
+    WatchProgress,
+    /// A revision came on a watch in several messages.
+    WatchFragment,
+    /// A watch could not be sent an event, since its client was slow.
+    WatchFellBehind,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 34] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -99,6 +114,13 @@ impl Milestone {
         Self::SerializableReadBehind,
         Self::ReadCompacted,
         Self::AlarmRaisedAndCleared,
+        Self::WatchResumed,
+        Self::WatchCompacted,
+        Self::WatchCaughtUp,
+        Self::WatchAcrossInstallation,
+        Self::WatchProgress,
+        Self::WatchFragment,
+        Self::WatchFellBehind,
     ];
 
     /// In words.
@@ -131,6 +153,13 @@ impl Milestone {
             Self::SerializableReadBehind => "serializable read from a replica that is behind",
             Self::ReadCompacted => "read refused as compacted",
             Self::AlarmRaisedAndCleared => "alarm about a full disk raised and cleared",
+            Self::WatchResumed => "watch resumed at another replica",
+            Self::WatchCompacted => "watch ended as compacted",
+            Self::WatchCaughtUp => "watch from the past caught up",
+            Self::WatchAcrossInstallation => "watch across the installation of a snapshot",
+            Self::WatchProgress => "progress notification on a watch",
+            Self::WatchFragment => "revision in fragments on a watch",
+            Self::WatchFellBehind => "slow watch fell behind",
         }
     }
 }
@@ -162,6 +191,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (store_milestones::alarm_cleared(events), Milestone::AlarmRaisedAndCleared),
     ];
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
+    reached.extend(watcher::reached(evidence));
     reached
 }
 

@@ -10,6 +10,7 @@ use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::truth::Truth;
 use crate::unknown;
+use crate::watcher;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
@@ -34,6 +35,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     if let Ok(truth) = &truth {
         violations.extend(past::check(evidence, &history, truth));
         violations.extend(leases::check(evidence, &history, truth));
+        violations.extend(watcher::judge(&evidence.watched, truth));
     }
     let order = linearizable(&decided(evidence, history, &truth));
     let undecided_after_steps = order.as_ref().err().copied();

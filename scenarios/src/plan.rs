@@ -4,6 +4,8 @@
 //! survives changes of the generator. The text is RON: one line for each client operation and each fault.
 
 use crate::planned_request::PlannedRequest;
+use crate::watcher;
+pub use crate::watcher::{PlannedWatcher, WatchStart, WatchedKeys, WatcherAction, WatcherStep};
 use cluster::Design;
 use engines::EngineId;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,9 @@ pub struct Plan {
     pub quiet_ms: u64,
     /// What clients do, in the order of time.
     pub operations: Vec<PlannedOperation>,
+    /// Who watches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<PlannedWatcher>,
     /// What goes wrong, in the order of time.
     pub faults: Vec<PlannedFault>,
     /// Changes of release and engine, one after another; each waits until the cluster has recovered from the
@@ -453,6 +458,7 @@ impl Plan {
                     .map_err(|problem| PlanError::Invalid { field: format!("faults[{index}]"), problem })?;
             }
         }
+        watcher::check(self).map_err(|(field, problem)| PlanError::Invalid { field, problem })?;
         if let Some(late) = self.operations.iter().position(|operation| operation.at_ms > self.heal_at_ms) {
             return invalid(
                 format!("operations[{late}].at_ms"),

@@ -4,10 +4,12 @@ use crate::milestones::{self, Milestone};
 use crate::oracles::{self, Judgement};
 use crate::plan::Plan;
 use crate::run::Evidence;
+use crate::watcher::Watched;
 use crate::world::FaultCounters;
 use cluster::{ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::history::Outcome;
+use model::kv::{WatchKind, WatchMessage};
 use model::verdict::Violation;
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
@@ -110,6 +112,12 @@ pub struct Report {
     pub snapshots: BTreeMap<String, u64>,
     /// Elections won.
     pub elections: u64,
+    /// Watches.
+    pub watches: u64,
+    /// Times that a watch was asked for: one for each, and one for each time that it went on anew.
+    pub watch_attempts: u64,
+    /// Events received on watches.
+    pub watch_events: u64,
     /// Engines that broke a promise.
     pub findings: Vec<EngineFinding>,
     /// Why liveness was not asked for; none where it was.
@@ -172,6 +180,7 @@ impl Report {
             + network.messages_corrupted;
         report.snapshots = snapshots_by_route(evidence);
         report.elections = count(evidence, |event| matches!(event, ReplicaEvent::BecameLeader { .. }));
+        report.count_watches(&evidence.watched);
         report.findings = findings(evidence);
         report.findings.extend(hanging(evidence));
         report.liveness_waived = oracles::liveness_waiver(evidence);
@@ -187,6 +196,17 @@ impl Report {
                 Verdict::Incomplete { why: format!("what the log has made is not known: {cause}") };
         }
         report
+    }
+
+    fn count_watches(&mut self, watched: &Watched) {
+        let attempts = || watched.records.iter().flat_map(|record| &record.attempts);
+        let events = |message: &WatchMessage| match &message.kind {
+            WatchKind::Events { events, fragment: _ } => events.len() as u64,
+            WatchKind::Created | WatchKind::Progress | WatchKind::Canceled { .. } => 0,
+        };
+        self.watches = watched.records.len() as u64;
+        self.watch_attempts = attempts().count() as u64;
+        self.watch_events = attempts().flat_map(|attempt| &attempt.messages).map(events).sum();
     }
 
     /// The report of a run that was given up.
@@ -215,6 +235,9 @@ impl Report {
             message_faults: 0,
             snapshots: BTreeMap::new(),
             elections: 0,
+            watches: 0,
+            watch_attempts: 0,
+            watch_events: 0,
             findings: Vec::new(),
             liveness_waived: None,
             milestones: BTreeSet::new(),

@@ -6,6 +6,7 @@ use crate::observation::{Log, SharedLog};
 use crate::oracles;
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
+use crate::watcher::{self, Watched};
 use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
 use sim::disk::FaultCounters as DiskFaults;
@@ -45,6 +46,7 @@ pub(crate) struct Evidence {
     /// Whether all clients were done, and all replicas had converged, within the bound.
     pub(crate) clients_done: bool,
     pub(crate) converged_at: Option<Duration>,
+    pub(crate) watched: Watched,
     pub(crate) ghost_threads: usize,
     /// Where each thread stood, if the run did not live.
     pub(crate) threads: Vec<String>,
@@ -107,12 +109,14 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     }
     injector::inject(&world);
     let pending = start_clients(&world);
+    let watchers = watcher::start(&world);
     machine.sleep_until(Duration::from_millis(world.plan.heal_at_ms)).await;
     heal(&world);
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
     machine.sleep(Duration::from_millis(world.plan.quiet_ms)).await;
     let converged_at = converge(&world, healed_at + Duration::from_millis(world.plan.quiet_ms)).await;
+    let watched = watchers.finish(&world, converged_at.is_some()).await;
     // Where somebody never came back, its threads say where they stand.
     let threads = if clients_done && converged_at.is_some() { Vec::new() } else { machine.threads() };
     let last_operations =
@@ -134,6 +138,7 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
         healed_at,
         clients_done,
         converged_at,
+        watched,
         ghost_threads: machine.ghost_threads(),
         threads,
         last_operations,

@@ -5,6 +5,7 @@ use crate::kill_gate;
 use crate::plan::Plan;
 use crate::targeted;
 use crate::targeted_store;
+use crate::watcher;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,6 +32,8 @@ pub enum Scenario {
     Leases,
     /// Compactions and crashes while the engines forget.
     Compaction,
+    /// Watchers, while replicas fall behind, crash and compact.
+    Watches,
 }
 
 /// A scenario that does not exist.
@@ -43,7 +46,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -54,6 +57,7 @@ impl Scenario {
         Self::KillGate,
         Self::Leases,
         Self::Compaction,
+        Self::Watches,
     ];
 
     /// The name on the command line and in plans.
@@ -69,6 +73,7 @@ impl Scenario {
             Self::KillGate => "kill-gate",
             Self::Leases => "leases",
             Self::Compaction => "compaction",
+            Self::Watches => "watches",
         }
     }
 
@@ -97,6 +102,7 @@ impl Scenario {
             Self::Compaction => {
                 "compactions up to the last deletion, crashes before the engines have forgotten, and reads of the past"
             }
+            Self::Watches => "many watchers of few keys, while replicas fall behind, crash and compact",
         }
     }
 
@@ -113,6 +119,7 @@ impl Scenario {
             Self::KillGate => kill_gate::plan(seed),
             Self::Leases => targeted_store::leases(seed),
             Self::Compaction => targeted_store::compaction(seed),
+            Self::Watches => watcher::scenario(seed),
         }
     }
 }

@@ -70,6 +70,32 @@ pub(crate) fn watch_request(request: &api::WatchRequest) -> kv::WatchRequest {
     }
 }
 
+/// A message of a watch, as the model knows it.
+pub(crate) fn watch_message(message: &api::WatchMessage) -> kv::WatchMessage {
+    let kind = match &message.kind {
+        api::WatchKind::Created => kv::WatchKind::Created,
+        api::WatchKind::Events { events, fragment } => {
+            kv::WatchKind::Events { events: events.iter().map(event).collect(), fragment: *fragment }
+        }
+        api::WatchKind::Progress => kv::WatchKind::Progress,
+        api::WatchKind::Canceled { compact_revision, reason } => {
+            kv::WatchKind::Canceled { compact_revision: *compact_revision, reason: reason.clone() }
+        }
+    };
+    kv::WatchMessage { watch_id: message.watch_id, revision: message.revision, kind }
+}
+
+fn event(event: &api::Event) -> kv::Event {
+    kv::Event {
+        kind: match event.kind {
+            api::EventKind::Put => kv::EventKind::Put,
+            api::EventKind::Delete => kv::EventKind::Delete,
+        },
+        kv: key_value(&event.kv),
+        prev_kv: event.prev_kv.as_ref().map(key_value),
+    }
+}
+
 /// A request to the keys as the model knows it.
 pub(crate) fn request(request: &api::Request) -> kv::Request {
     match request {

@@ -316,6 +316,12 @@ fn tune(config: &mut ReplicaConfig) {
     config.limits.stream_chunk_bytes = 4 << 10;
     config.raft_log_options.segment_bytes = 16 << 10;
     config.engine_options.memtable_bytes = 16 << 10;
+    config.limits.compaction_records = 8;
+    config.limits.watch_window = 4;
+    config.limits.watch_message_bytes = 1 << 10;
+    config.limits.watch_catch_up_revisions = 16;
+    config.limits.watch_catch_ups_per_round = 2;
+    config.timing.watch_progress_interval = Duration::from_secs(3);
 }
 
 /// Runs one incarnation of a replica to its end; one that was asked to stop then reads out its store.

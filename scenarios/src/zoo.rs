@@ -161,6 +161,12 @@ fn scenario_for(field: &str, value: &str) -> Option<Scenario> {
         }
         // What is applied a second time was applied before a crash, by any engine.
         "apply" => Scenario::Power,
+        // What watches lose when replicas install snapshots, compact, or crash while they do.
+        "watch_restore"
+        | "watch_future"
+        | "watch_progress"
+        | "compaction_tombstone"
+        | "restored_tombstone" => Scenario::Watches,
         _ => return None,
     })
 }

@@ -70,6 +70,10 @@ fn body(text: &mut String, report: &Report) {
         "  snapshots    {}",
         if snapshots.is_empty() { "none".to_string() } else { snapshots.join(", ") }
     );
+    if report.watches > 0 {
+        let (watches, attempts) = (report.watches, report.watch_attempts);
+        line!(text, "  watches      {watches}, asked for {attempts} times, {} events", report.watch_events);
+    }
     if !report.findings.is_empty() {
         line!(text, "  engines      {}", findings(report));
     }

@@ -17,33 +17,34 @@ fn check_reliable(
     place: usize,
     attempt: &WatchAttempt,
 ) -> Option<Violation> {
-    let fail = |message: String| Some(violation(Check::WatchReliable, watch, place, message));
-    let received: Vec<&Event> = attempt.received().map(|(_, event)| event).collect();
+    let fail = |at: usize, message: String| Some(violation(Check::WatchReliable, watch, place, at, message));
+    let received: Vec<(usize, &Event)> = attempt.received().collect();
     let start = attempt.start()?;
-    let from = received.first().map_or(start, |first| first.kv.mod_revision);
+    let from = received.first().map_or(start, |(_, first)| first.kv.mod_revision);
     let mut expected = truth.asked_for(&attempt.request, from).peekable();
     // What comes first inside its revision is for the other guarantees.
-    while let (Some(next), Some(first)) = (expected.peek(), received.first())
+    while let (Some(next), Some((_, first))) = (expected.peek(), received.first())
         && next.kv.mod_revision == from
         && !same(next, first)
         && truth.asked_for(&attempt.request, from).any(|event| same(event, first))
     {
         expected.next();
     }
-    for event in &received {
+    for (at, event) in &received {
         match expected.next() {
             Some(next) if same(next, event) => {}
             Some(next) => {
                 let message = format!("expected {}, and {} came", show(next), show(event));
-                return fail(message);
+                return fail(*at, message);
             }
-            None => return fail(format!("{} came, which never happened", show(event))),
+            None => return fail(*at, format!("{} came, which never happened", show(event))),
         }
     }
     let canceled = attempt.messages.iter().any(|message| matches!(message.kind, WatchKind::Canceled { .. }));
     let reach = attempt.must_reach.filter(|_| !canceled)?;
     let missing = expected.find(|event| event.kv.mod_revision <= reach)?;
-    fail(format!("{} never came, though everything up to revision {reach} had to", show(missing)))
+    let last = attempt.messages.len().saturating_sub(1);
+    fail(last, format!("{} never came, though everything up to revision {reach} had to", show(missing)))
 }
 
 /// The first event of an attempt is the first one that was asked for from its start on. An attempt ends as
@@ -51,21 +52,22 @@ fn check_reliable(
 pub fn resumable(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        let mut fail =
-            |message: String| violations.push(violation(Check::WatchResumable, watch, place, message));
+        let mut fail = |at: usize, message: String| {
+            violations.push(violation(Check::WatchResumable, watch, place, at, message));
+        };
         let Some(start) = attempt.start() else { continue };
-        if let Some((_, first)) = attempt.received().next() {
+        if let Some((at, first)) = attempt.received().next() {
             match truth.asked_for(&attempt.request, start).next() {
                 Some(expected) if same(expected, first) => {}
                 Some(expected) => {
-                    fail(format!("the first event had to be {}, and is {}", show(expected), show(first)));
+                    fail(at, format!("the first event had to be {}, and is {}", show(expected), show(first)));
                 }
-                None => fail(format!("nothing happened from there on, but {} came", show(first))),
+                None => fail(at, format!("nothing happened from there on, but {} came", show(first))),
             }
         }
         for (at, message) in attempt.messages.iter().enumerate() {
             if let Some(wrong) = wrong_end(truth, attempt, start, at, message) {
-                fail(wrong);
+                fail(at, wrong);
             }
         }
     }
@@ -112,15 +114,16 @@ fn covered(message: &WatchMessage) -> Option<i64> {
 pub fn bookmarkable(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        let mut fail =
-            |message: String| violations.push(violation(Check::WatchBookmarkable, watch, place, message));
+        let mut fail = |at: usize, message: String| {
+            violations.push(violation(Check::WatchBookmarkable, watch, place, at, message));
+        };
         let Some(start) = attempt.start() else { continue };
         let mut progress: Option<i64> = None;
         let mut received: Vec<&Event> = Vec::new();
-        for message in &attempt.messages {
+        for (at, message) in attempt.messages.iter().enumerate() {
             for event in events_of(message) {
                 if let Some(progress) = progress.filter(|progress| event.kv.mod_revision <= *progress) {
-                    fail(format!("after progress up to {progress} came {}", show(event)));
+                    fail(at, format!("after progress up to {progress} came {}", show(event)));
                 }
                 received.push(event);
             }
@@ -129,14 +132,17 @@ pub fn bookmarkable(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
             }
             let revision = message.revision;
             if revision > truth.last_revision {
-                fail(format!("progress up to {revision}, but the last revision is {}", truth.last_revision));
+                fail(
+                    at,
+                    format!("progress up to {revision}, but the last revision is {}", truth.last_revision),
+                );
             }
             // What was covered by earlier progress is judged already.
             let from = start.max(progress.map_or(start, |progress| progress + 1));
             let due = truth.asked_for(&attempt.request, from);
             let mut due = due.take_while(|event| event.kv.mod_revision <= revision);
             if let Some(missing) = due.find(|event| !received.iter().rev().any(|other| same(other, event))) {
-                fail(format!("progress up to {revision}, but {} had not come", show(missing)));
+                fail(at, format!("progress up to {revision}, but {} had not come", show(missing)));
             }
             progress = progress.max(Some(revision));
         }

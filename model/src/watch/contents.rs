@@ -9,7 +9,7 @@ pub fn filtered(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
         let start = attempt.start();
-        for (_, event) in attempt.received() {
+        for (at, event) in attempt.received() {
             let early = start.filter(|start| event.kv.mod_revision < *start);
             let message = match early {
                 Some(start) => format!("{} came, which is from before revision {start}", show(event)),
@@ -18,7 +18,7 @@ pub fn filtered(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
                 }
                 None => continue,
             };
-            violations.push(violation(Check::WatchFiltered, watch, place, message));
+            violations.push(violation(Check::WatchFiltered, watch, place, at, message));
         }
     }
     violations
@@ -29,10 +29,10 @@ pub fn filtered(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
 pub fn created(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        let mut fail =
-            |message: String| violations.push(violation(Check::WatchCreated, watch, place, message));
         let mut over = false;
         for (at, message) in attempt.messages.iter().enumerate() {
+            let mut fail =
+                |message: String| violations.push(violation(Check::WatchCreated, watch, place, at, message));
             if message.watch_id != attempt.request.watch_id {
                 fail(format!("message {at} carries the id of watch {}", message.watch_id));
             }
@@ -58,9 +58,9 @@ pub fn created(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
 pub fn previous(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
-        for (_, event) in attempt.received() {
+        for (at, event) in attempt.received() {
             if let Some(message) = wrong_previous(truth, attempt, event) {
-                violations.push(violation(Check::WatchPrevious, watch, place, message));
+                violations.push(violation(Check::WatchPrevious, watch, place, at, message));
             }
         }
     }

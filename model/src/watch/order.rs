@@ -14,16 +14,16 @@ pub fn ordered(_truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     for (place, attempt) in watch.attempts.iter().enumerate() {
         let goes_on = last.is_none_or(|last| attempt.start().is_some_and(|start| start > last));
         let mut newest = if goes_on { last } else { None };
-        for (message, event) in attempt.received() {
+        for (at, event) in attempt.received() {
             let revision = event.kv.mod_revision;
             if let Some(newest) = newest.filter(|newest| revision < *newest) {
                 let message = format!("revision {revision} came after revision {newest}");
-                violations.push(violation(Check::WatchOrdered, watch, place, message).with(show(event)));
+                violations.push(violation(Check::WatchOrdered, watch, place, at, message));
             }
-            let header = attempt.messages[message].revision;
+            let header = attempt.messages[at].revision;
             if header < revision {
                 let message = format!("revision {revision} came under a header of revision {header}");
-                violations.push(violation(Check::WatchOrdered, watch, place, message).with(show(event)));
+                violations.push(violation(Check::WatchOrdered, watch, place, at, message));
             }
             newest = newest.max(Some(revision));
         }
@@ -38,13 +38,13 @@ pub fn unique(truth: &TrueEvents, watch: &WatchRecord) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (place, attempt) in watch.attempts.iter().enumerate() {
         let mut counts: BTreeMap<(i64, &[u8]), usize> = BTreeMap::new();
-        for (_, event) in attempt.received() {
+        for (at, event) in attempt.received() {
             let count = counts.entry((event.kv.mod_revision, &event.kv.key)).or_default();
             *count += 1;
             if *count > 1 && *count > times(truth, event) {
                 let revision = event.kv.mod_revision;
                 let message = format!("an event of revision {revision} came {count} times");
-                violations.push(violation(Check::WatchUnique, watch, place, message).with(show(event)));
+                violations.push(violation(Check::WatchUnique, watch, place, at, message).with(show(event)));
             }
         }
     }
@@ -73,28 +73,33 @@ fn check_atomic(
     attempt: &WatchAttempt,
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut fail = |message: String| violations.push(violation(Check::WatchAtomic, watch, place, message));
+    let mut fail = |at: usize, message: String| {
+        violations.push(violation(Check::WatchAtomic, watch, place, at, message))
+    };
     let mut run: Vec<&Event> = Vec::new();
     let mut open = false;
-    for message in &attempt.messages {
+    for (at, message) in attempt.messages.iter().enumerate() {
         let WatchKind::Events { events: _, fragment } = &message.kind else {
             if open && matches!(message.kind, WatchKind::Progress) {
-                fail(format!(
-                    "a progress notification of revision {} came between fragments",
-                    message.revision
-                ));
+                fail(
+                    at,
+                    format!(
+                        "a progress notification of revision {} came between fragments",
+                        message.revision
+                    ),
+                );
             }
             continue;
         };
         if *fragment && !attempt.request.fragment {
-            fail("a fragment came that was not asked for".to_owned());
+            fail(at, "a fragment came that was not asked for".to_owned());
         }
         let events = events_of(message);
         if !open
             && let (Some(last), Some(first)) = (run.last(), events.first())
             && last.kv.mod_revision == first.kv.mod_revision
         {
-            fail(format!("revision {} was split over two messages", first.kv.mod_revision));
+            fail(at, format!("revision {} was split over two messages", first.kv.mod_revision));
         }
         if !open {
             run.clear();
@@ -103,7 +108,7 @@ fn check_atomic(
         open = *fragment;
         if !open && let Some(missing) = first_missing(truth, attempt, &run) {
             let revision = missing.kv.mod_revision;
-            fail(format!("revision {revision} came without one of its events: {}", show(missing)));
+            fail(at, format!("revision {revision} came without one of its events: {}", show(missing)));
         }
     }
     violations
