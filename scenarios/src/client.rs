@@ -69,7 +69,7 @@ impl Client {
             self.machine.sleep_until(Duration::from_millis(operation.at_ms)).await;
             let call = self.call(*index, &operation.action);
             let leader = self.favourite;
-            let replica = asked_replica(&operation.action);
+            let replica = operation.action.replica();
             self.favourite = replica.map_or(leader, |replica| 1 + (replica - 1) % self.nodes);
             if let Some(answer) = self.perform(call.clone(), PATIENCE).await {
                 self.remember(&operation.action, &answer);
@@ -168,7 +168,7 @@ impl Client {
         let log = self.log.lock();
         let known =
             Known { operation: index, revision: self.revision, seen: &self.seen, leases: &log.leases };
-        let behind = |behind: u64| known.revision(-i64::try_from(behind).expect("a plan's small number"));
+        let behind = |behind: u64| known.revision(0_i64.saturating_sub_unsigned(behind));
         Call::Kv(match *action {
             Action::Put { key: number, bytes } => Request::put(key(number), value(index, 0, bytes)),
             Action::Get { key: number } => Request::get(key(number)),
@@ -280,29 +280,6 @@ fn put_two(operation: usize, first: u32, second: u32, bytes: u32) -> Request {
         ],
         failure: vec![Request::put(key(second), value(operation, 1, bytes))],
     })
-}
-
-/// The replica that an action is about; none: whoever leads.
-fn asked_replica(action: &Action) -> Option<u64> {
-    match action {
-        Action::Ask { replica, .. } => *replica,
-        Action::Status { replica } | Action::Defragment { replica } => Some(*replica),
-        Action::Put { .. }
-        | Action::Get { .. }
-        | Action::Scan { .. }
-        | Action::Delete { .. }
-        | Action::DeleteRange { .. }
-        | Action::CompareAndSet { .. }
-        | Action::PutTwo { .. }
-        | Action::Compact { .. }
-        | Action::LeaseGrant { .. }
-        | Action::LeaseKeepAlive { .. }
-        | Action::LeaseRevoke { .. }
-        | Action::LeaseTimeToLive { .. }
-        | Action::Leases
-        | Action::HashKv { .. }
-        | Action::AlarmDisarm => None,
-    }
 }
 
 /// A request that reads every planned key.

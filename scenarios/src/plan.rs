@@ -264,6 +264,31 @@ pub enum Action {
     AlarmDisarm,
 }
 
+impl Action {
+    /// The replica that it is about, numbered from 1; none: whoever leads.
+    pub fn replica(&self) -> Option<u64> {
+        match self {
+            Self::Ask { replica, .. } => *replica,
+            Self::Status { replica } | Self::Defragment { replica } => Some(*replica),
+            Self::Put { .. }
+            | Self::Get { .. }
+            | Self::Scan { .. }
+            | Self::Delete { .. }
+            | Self::DeleteRange { .. }
+            | Self::CompareAndSet { .. }
+            | Self::PutTwo { .. }
+            | Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::Leases
+            | Self::HashKv { .. }
+            | Self::AlarmDisarm => None,
+        }
+    }
+}
+
 /// A fault and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -459,6 +484,10 @@ impl Plan {
             }
         }
         watcher::check(self).map_err(|(field, problem)| PlanError::Invalid { field, problem })?;
+        let nobody = |operation: &PlannedOperation| operation.action.replica() == Some(0);
+        if let Some(index) = self.operations.iter().position(nobody) {
+            return invalid(format!("operations[{index}]"), "there is no replica 0; the first is 1".into());
+        }
         if let Some(late) = self.operations.iter().position(|operation| operation.at_ms > self.heal_at_ms) {
             return invalid(
                 format!("operations[{late}].at_ms"),

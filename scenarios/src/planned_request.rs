@@ -177,7 +177,7 @@ pub(crate) fn lease_id(lease: u32) -> i64 {
 impl Known<'_> {
     /// The revision that a plan means.
     pub(crate) fn revision(&self, relative: RelativeRevision) -> i64 {
-        (self.revision + relative).max(1)
+        self.revision.saturating_add(relative).max(1)
     }
 
     /// The lease that a plan means.

@@ -17,19 +17,20 @@ const OPERATIONS: u64 = 600;
 
 /// Leases, granted and kept alive while leaders freeze, crash and are cut off, and clocks are set.
 ///
-/// A frozen leader believes for a moment after it wakes that it still leads. Two clients see to it that there is
-/// somebody for it to lie to: they find the leader before it freezes, keep still, and ask it again just before it
-/// wakes.
+/// A frozen leader believes for a moment after it wakes that it still leads, the longer if it hears of no other. Two
+/// clients see to it that there is somebody for it to lie to: they ask the leader just before it freezes, keep still,
+/// and ask it again when it wakes. One of them has a lease that nobody else keeps alive. It lives longer than the leader
+/// is frozen, or the leader would know that its time is over.
 pub(crate) fn leases(seed: u64) -> Plan {
-    const ROUNDS: u64 = 6;
-    const EVERY_MS: u64 = 7_000;
+    const ROUNDS: u64 = 5;
+    const EVERY_MS: u64 = 10_000;
     let mut load = load(seed, "leases");
     let mut plan = targeted::healthy(seed, Scenario::Leases);
     let pauses_only = load.percent(30);
     for round in 0..ROUNDS {
         let from_ms = 1_000 + round * EVERY_MS;
         let frozen_ms = from_ms + 1_000 + load.entropy.below(500);
-        let (wakes_ms, leader) = (frozen_ms + load.entropy.between(2_500, 5_000), Target::Leader);
+        let (wakes_ms, leader) = (frozen_ms + load.entropy.between(3_000, 4_600), Target::Leader);
         let for_ms = wakes_ms - frozen_ms;
         let fault = match load.below(6) {
             0 if !pauses_only => Fault::Partition { shape: PartitionShape::Isolate(leader), for_ms },
@@ -37,6 +38,10 @@ pub(crate) fn leases(seed: u64) -> Plan {
             _ => Fault::Pause { target: leader, for_ms },
         };
         let mut faults = vec![(frozen_ms, fault)];
+        if load.percent(70) {
+            let shape = PartitionShape::Deafen(leader);
+            faults.push((frozen_ms, Fault::Partition { shape, for_ms: for_ms + 1_500 }));
+        }
         if !pauses_only && load.percent(50) {
             let ms = i64::try_from(load.entropy.between(2_000, 60_000)).expect("a minute");
             let by_ms = if load.percent(50) { ms } else { -ms };
@@ -45,7 +50,8 @@ pub(crate) fn leases(seed: u64) -> Plan {
         plan.faults.extend(faults.into_iter().map(|(at_ms, fault)| PlannedFault { at_ms, fault }));
         let before = load.leases;
         for step in 0..3 {
-            let action = grant(&mut load);
+            let ttl_s = if step == 2 { SLEEPERS_TTL_S } else { 2 + i64::from(load.below(9)) };
+            let action = grant(&mut load, ttl_s);
             push(&mut plan, from_ms + u64::from(step) * 100, step, action);
         }
         let leases = before..load.leases;
@@ -55,19 +61,12 @@ pub(crate) fn leases(seed: u64) -> Plan {
             let busy = small(load.entropy.below(CLIENTS - SLEEPERS));
             push(&mut plan, at_ms, busy, action);
         }
-        for sleeper in 0..small(SLEEPERS) {
-            let client = small(CLIENTS - SLEEPERS) + sleeper;
-            push(&mut plan, frozen_ms - 150, client, Action::Get { key: load.key() });
-            let lease = leases.start + load.below(u64::from(leases.end - leases.start).max(1));
-            let last = match sleeper {
-                0 => Action::LeaseKeepAlive { lease },
-                _ => ask(PlannedRequest::Range(PlannedRange {
-                    from: 0,
-                    to: Some(small(KEYS)),
-                    ..PlannedRange::default()
-                })),
-            };
-            push(&mut plan, wakes_ms - load.entropy.between(20, 1_200), client, last);
+        let lease = leases.end - 1;
+        let everything = PlannedRange { from: 0, to: Some(small(KEYS)), ..PlannedRange::default() };
+        let asks = [Action::LeaseKeepAlive { lease }, ask(PlannedRequest::Range(everything))];
+        for (client, action) in (small(CLIENTS - SLEEPERS)..).zip(asks) {
+            push(&mut plan, frozen_ms - 150, client, action.clone());
+            push(&mut plan, wakes_ms - 100 + load.entropy.below(400), client, action);
         }
     }
     // What was granted last can still end.
@@ -77,14 +76,16 @@ pub(crate) fn leases(seed: u64) -> Plan {
 
 /// The clients that keep still while a leader is frozen.
 const SLEEPERS: u64 = 2;
+/// How long their lease lives without being kept alive, in seconds.
+const SLEEPERS_TTL_S: i64 = 5;
 
 /// What one of the others does: mostly keeps alive and attaches.
 fn lease_operation(load: &mut Load, leases: &std::ops::Range<u32>) -> Action {
-    let lease = leases.start + load.below(u64::from(leases.end - leases.start).max(1));
+    let lease = leases.start + load.below(u64::from(leases.end - leases.start));
     match load.below(10) {
-        // The last lease of a round is left to itself.
+        // The last lease of a round is the sleepers'.
         0..=2 if lease + 1 < leases.end => Action::LeaseKeepAlive { lease },
-        3 if load.percent(15) => Action::LeaseRevoke { lease },
+        3 if lease + 1 < leases.end && load.percent(15) => Action::LeaseRevoke { lease },
         4 => Action::LeaseTimeToLive { lease, keys: true },
         5 => Action::Leases,
         6 | 7 => {
@@ -160,9 +161,8 @@ fn compaction_operation(load: &mut Load) -> Action {
 }
 
 /// A lease with a number of its own.
-fn grant(load: &mut Load) -> Action {
+fn grant(load: &mut Load, ttl_s: i64) -> Action {
     load.leases += 1;
-    let ttl_s = 2 + i64::from(load.below(9));
     Action::LeaseGrant { lease: load.leases - 1, ttl_s, server_chooses: load.percent(30) }
 }
 

@@ -1,7 +1,8 @@
 //! The oracles of leases.
 
-use model::kv::Event;
-use model::lease::{self, LeaseBounds, LeaseLife, Renewal, Revocation};
+use model::history::{History, Operation, Outcome, Stamp};
+use model::kv::{Call, CallAnswer, Event, PutRequest, Request};
+use model::lease::{self, LeaseBounds, LeaseLife, Renewal, Revocation, TakenOver};
 use model::store::Store;
 
 use crate::script;
@@ -121,4 +122,84 @@ fn keys_that_do_not_go_with_their_lease_are_seen() {
         1,
         "none went"
     );
+}
+
+#[test]
+fn who_asks_after_the_end_is_not_told_that_a_lease_lives() {
+    let check = |asked: u64, acknowledged| {
+        let mut life = life();
+        let (asked_at_ns, done_at_ns) = (asked * SECOND, asked * SECOND + 1);
+        life.renewals.push(Renewal { asked_at_ns, done_at_ns, acknowledged });
+        lease::not_after_the_end(&[life]).len()
+    };
+    assert_eq!([check(8, true), check(9, true), check(10, false)], [0, 0, 0]);
+    assert_eq!(check(10, true), 1);
+}
+
+#[test]
+fn a_new_leader_gives_what_the_log_leaves_and_an_extension() {
+    let check = |given_ms, is_checkpointed| {
+        let taken_over = TakenOver {
+            node: 2,
+            term: 5,
+            at_ns: 9,
+            id: 7,
+            given_ms,
+            left_s: 4,
+            is_checkpointed,
+            extension_ms: 1000,
+        };
+        lease::taken_over(&[taken_over]).pop().map(|violation| violation.to_string())
+    };
+    assert_eq!([check(4000, true), check(5000, true), check(5000, false)], [None, None, None]);
+    assert_eq!(
+        check(11_000, true).unwrap(),
+        "lease: node 2 took over lease 7 with 11000 ms to live; 4000 ms are left\n  at 9 ns, in term 5; the last \
+         checkpoint says so, and a new leader may add 1000 ms"
+    );
+    assert!(check(3000, false).unwrap().ends_with("it was granted so, and a new leader may add 1000 ms"));
+}
+
+/// What clients may be told of leases while lease 7, with key a, is made, and ended again.
+#[test]
+fn clients_are_told_of_leases_what_was_so() {
+    let mut states = vec![Store::default()];
+    for call in [
+        Call::LeaseGrant { id: 7, ttl_s: 10 },
+        Call::Kv(Request::Put(PutRequest { key: b"a".to_vec(), lease: 7, ..PutRequest::default() })),
+        Call::LeaseRevoke { id: 7 },
+    ] {
+        let mut next = states[states.len() - 1].clone();
+        next.call(&call).unwrap().unwrap();
+        states.push(next);
+    }
+    let check = |call: Call, answer: CallAnswer| {
+        let operation = Operation {
+            client: 1,
+            invoke: Stamp::at(1),
+            input: call,
+            outcome: Outcome::Answered { at: Stamp::at(2), output: Ok(answer) },
+        };
+        lease::answers(&History::new(vec![operation]).unwrap(), states.iter()).len()
+    };
+    let left = |revision, ttl_s, granted_ttl_s, keys: &[&str]| {
+        let keys = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        let answer = CallAnswer::LeaseTimeToLive { revision, id: 7, ttl_s, granted_ttl_s, keys };
+        check(Call::LeaseTimeToLive { id: 7, keys: true }, answer)
+    };
+    assert_eq!(
+        [left(1, -1, 0, &[]), left(1, 9, 10, &[]), left(2, 3, 10, &["a"]), left(3, -1, 0, &[])],
+        [0; 4]
+    );
+    assert_eq!(
+        [left(2, 3, 10, &[]), left(2, 16, 10, &["a"]), left(2, 3, 9, &["a"]), left(3, 1, 10, &[])],
+        [1; 4]
+    );
+    let alive = |revision, ttl_s| {
+        check(Call::LeaseKeepAlive { id: 7 }, CallAnswer::LeaseKeepAlive { revision, id: 7, ttl_s })
+    };
+    assert_eq!([alive(2, 10), alive(3, 0), alive(2, 0), alive(3, 10)], [0, 0, 1, 1]);
+    let leases =
+        |revision, ids: &[i64]| check(Call::Leases, CallAnswer::Leases { revision, ids: ids.to_vec() });
+    assert_eq!([leases(1, &[]), leases(1, &[7]), leases(2, &[])], [0, 0, 1]);
 }
