@@ -120,7 +120,8 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
     match &report.verdict {
         Verdict::Held => line!(
             text,
-            "  checks       linearizable · durable · replicas equal · routing · raft · {}      trace {:016x}",
+            "  checks       linearizable · durable · replicas equal · routing · raft · {}{}      trace {:016x}",
+            if report.watches > 0 { "watch · " } else { "" },
             if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
             report.trace
         ),
