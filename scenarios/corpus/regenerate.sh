@@ -60,6 +60,13 @@ add fjall-to-release-1 mixed-releases 1..300 "Release 1 gets a bare stream, thou
 add redb-to-release-1 mixed-releases 1..300 "Release 1 gets a bare stream, though the leader's engine is another." \
     --route "redb→sled transcoded to bare"
 
+# Watches.
+add watches watches 1..200 "Slow and restless watchers: they go on at other replicas where they stood, or at the boundary of what is compacted." \
+    --require watch-resumed --require watch-compacted --require watch-caught-up --require watch-across-installation \
+    --require watch-progress --require watch-fragment --require watch-fell-behind
+add watches-under-all-faults default 1..300 "Watchers while everything goes wrong that can." \
+    --require watch-resumed --require watch-across-installation
+
 # Upgrades.
 add upgrade-and-back rolling-upgrade 1..200 "Release 1 to 2 and sled to fjall, node by node and back, under crashes and partitions." \
     --require upgraded --require converted --require write-torn --require snapshot-bare
@@ -95,3 +102,9 @@ add zoo-header-of-17 lagging 1..300 "The header lacks its version." --design hea
 add zoo-local-reads lagging 1..300 "Reads are served without asking a quorum." --design reads=local
 add zoo-rename-then-sync lagging 1..300 "A snapshot is renamed into place before its files are synced." --design snapshot_install=rename-then-sync
 add zoo-repeated-apply power 1..300 "Entries are applied a second time after a restart." --design apply=repeats
+add zoo-watch-skips watches 1..300 "After a snapshot was installed, watches go on behind it." --design watch_restore=skipped
+add zoo-watch-goes-back watches 1..300 "After a snapshot was installed, watches of the future begin right behind it." --design watch_future=lowered
+add zoo-early-progress watches 1..300 "Progress is told before the events that it stands for." --design watch_progress=at-once
+add zoo-tombstone-compacted watches 1..300 "Compaction drops the deletion that it goes up to." --design compaction_tombstone=dropped
+add zoo-tombstone-not-restored watches 1..300 "A compaction that goes on after a crash drops the deletion that it goes up to." \
+    --design restored_tombstone=ignored

@@ -379,9 +379,10 @@ impl Watcher {
         let Some(Inbound::Message { from, bytes }) = self.endpoint.receive(timeout).await else { return };
         match decode(&bytes) {
             ServerMessage::Reply(reply) => {
-                // A replica that is no further than what it has sent owes nothing.
+                // A replica that is no further than what it has sent owes nothing, as long as others may be ahead of it.
                 let is_even = |revision| self.covered.is_some_and(|covered| revision <= covered);
-                if from == self.node && revision(&reply.outcome).is_some_and(is_even) {
+                let may_lag = self.ending.get().is_none();
+                if from == self.node && may_lag && revision(&reply.outcome).is_some_and(is_even) {
                     self.waits_since = self.world.machine.now();
                 }
             }

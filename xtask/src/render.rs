@@ -121,7 +121,8 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
         Verdict::Held => line!(
             text,
             "  checks       linearizable · serializable · durable · replicas equal · lease · compaction · routing · raft · \
-             {}      trace {:016x}",
+             {}{}      trace {:016x}",
+            if report.watches > 0 { "watch · " } else { "" },
             if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
             report.trace
         ),

@@ -248,12 +248,15 @@ fn a_watch_that_is_not_created_once_is_seen() {
 }
 
 #[test]
-fn a_violation_names_watch_revision_and_expectation() {
+fn a_violation_names_watch_revision_and_expectation_and_shows_the_messages_around() {
     let mut watch = good();
     watch.attempts[0].messages.remove(2);
     assert_eq!(
         watch::check(&truth(), &[watch])[0].to_string(),
         "watch reliable: watch 1 of client 7, attempt 0 on node 1: expected put a=2/2/4/2, and put a=3/2/5/3 came\n  \
-         it asked for a..d from revision 2 on"
+         it asked for a..d from revision 2 on, with what was before\n    \
+         message 0, at revision 3: the watch stands\n    \
+         message 1, at revision 3: put a=1/2/2/1; put b=1/3/3/1\n  \
+         > message 2, at revision 5: put a=3/2/5/3; put b=2/3/5/2"
     );
 }
