@@ -2,6 +2,7 @@
 
 use crate::generate;
 use crate::kill_gate;
+use crate::membership;
 use crate::plan::Plan;
 use crate::targeted;
 use std::fmt;
@@ -26,6 +27,8 @@ pub enum Scenario {
     MixedReleases,
     /// Kills at random disk operations, one after another and all at once.
     KillGate,
+    /// Members come and go, under faults of every class but those of the disk.
+    Membership,
 }
 
 /// A scenario that does not exist.
@@ -38,7 +41,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -47,6 +50,7 @@ impl Scenario {
         Self::Lagging,
         Self::MixedReleases,
         Self::KillGate,
+        Self::Membership,
     ];
 
     /// The name on the command line and in plans.
@@ -60,6 +64,7 @@ impl Scenario {
             Self::Lagging => "lagging",
             Self::MixedReleases => "mixed-releases",
             Self::KillGate => "kill-gate",
+            Self::Membership => "membership",
         }
     }
 
@@ -82,6 +87,10 @@ impl Scenario {
             Self::KillGate => {
                 "process kills and power failures at random disk operations, of one replica up to all at once"
             }
+            Self::Membership => {
+                "members are added, promoted, removed and replaced, leadership is handed over, under crashes, \
+                 partitions, pauses and clocks that differ"
+            }
         }
     }
 
@@ -96,6 +105,7 @@ impl Scenario {
             Self::Lagging => targeted::lagging(seed),
             Self::MixedReleases => targeted::mixed_releases(seed),
             Self::KillGate => kill_gate::plan(seed),
+            Self::Membership => membership::plan(seed),
         }
     }
 }
