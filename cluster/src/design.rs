@@ -514,7 +514,7 @@ design! {
 
     /// What a leader does that has removed itself from the cluster.
     removed_leader: RemovedLeader {
-        /// It tells the others what is committed for as long as an election takes, serving nothing, and steps down.
+        /// It steps down as soon as the change is applied.
         StepsDown = "steps-down",
         /// It goes on leading, and so keeps the others from electing a leader that can propose anything.
         #[source = "etcd issue 11038 (\"raft: group gets stuck when leader is removed\")"]

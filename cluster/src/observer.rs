@@ -363,7 +363,7 @@ pub enum ReplicaEvent {
         /// Who they are.
         members: Membership,
     },
-    /// This replica, which was removed while it led, leads no more.
+    /// This replica was removed while it led, and leads no more.
     SteppedDown {
         /// The term that it led in.
         term: u64,

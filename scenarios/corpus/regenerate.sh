@@ -66,6 +66,12 @@ add upgrade-and-back rolling-upgrade 1..200 "Release 1 to 2 and sled to fjall, n
 add upgrade-over-broken-engine rolling-upgrade 1..200 "An engine breaks a promise in the middle of an upgrade, and its replica is rebuilt." \
     --require upgraded --require engine-rebuilt
 
+# Members that come and go.
+add members-replaced membership 1..300 "A voter is replaced by a learner in a joint change, which a crash falls into." \
+    --require learner-promoted --require voter-removed --require crash-in-joint-configuration
+add leader-removed membership 1..300 "Leadership is handed over, and the leader removes itself." \
+    --require leader-removed --require leadership-moved
+
 # Seeds that failed once.
 add once-undecided default 39..39 "Writes with unknown outcomes made the search for a legal order endless; the stores decide them." \
     --plan-contains "seed: 39,"
@@ -95,3 +101,9 @@ add zoo-header-of-17 lagging 1..300 "The header lacks its version." --design hea
 add zoo-local-reads lagging 1..300 "Reads are served without asking a quorum." --design reads=local
 add zoo-rename-then-sync lagging 1..300 "A snapshot is renamed into place before its files are synced." --design snapshot_install=rename-then-sync
 add zoo-repeated-apply power 1..300 "Entries are applied a second time after a restart." --design apply=repeats
+add zoo-configuration-appended membership 1..1000 "A change of the members stays though its entry was superseded." \
+    --design conf_change_effect=when-appended
+add zoo-configuration-at-once membership 1..1000 "A voter is replaced without a joint configuration." --design conf_change_steps=at-once
+add zoo-configuration-unwritten membership 1..1000 "A restart forgets a change of the members." --design conf_state_write=with-segment
+add zoo-joint-left-by-proposer membership 1..1000 "A joint configuration is left only by the leader that entered it." --design joint_leave=proposer
+add zoo-removed-leader-stays membership 1..1000 "A leader that removed itself goes on leading." --design removed_leader=stays

@@ -9,7 +9,7 @@
 //!
 //! A replica that joins has no configuration: it waits for a snapshot, which brings one. A replica that was removed
 //! keeps its log, and votes for those who have not heard of it yet; but it serves nothing and does not campaign. If
-//! it led, it goes on telling the others what is committed for as long as an election takes, and then steps down.
+//! it led, it steps down; what it knew to be committed it has told the others before it applied it.
 
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeTransition, ConfChangeV2, Entry, EntryType};
@@ -149,24 +149,11 @@ impl Replica {
     }
 
     /// What ends when this replica is no member any more. Whoever waits for an entry may still get an answer; reads
-    /// are turned away where they are served.
+    /// are turned away where they are served. The raft core would go on leading, refuse every proposal, and panic as
+    /// soon as another entry is committed, for it keeps no progress of its own then (tikv/raft-rs pull request 584).
     fn stop_serving(&mut self) {
         self.end_all_watches("etcdserver: the member has been permanently removed from the cluster");
         if self.node.raft.state == StateRole::Leader {
-            self.leaving_ticks.get_or_insert(0);
-        }
-    }
-
-    /// One tick of a replica that was removed while it led.
-    pub(super) fn tick_while_leaving(&mut self) {
-        let Some(ticks) = &mut self.leaving_ticks else {
-            return;
-        };
-        *ticks += 1;
-        if self.node.raft.state != StateRole::Leader || self.is_member() {
-            self.leaving_ticks = None;
-        } else if self.leaving_ticks >= Some(self.config.timing.election_ticks) {
-            self.leaving_ticks = None;
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, INVALID_ID);
             self.observer.event(&ReplicaEvent::SteppedDown { term });

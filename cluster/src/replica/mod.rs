@@ -141,8 +141,6 @@ struct Replica {
     /// A snapshot that is laid out and was given to the raft core.
     staged: Option<Staged>,
     rebuild: Option<Rebuild>,
-    /// Ticks since this replica was removed while it led; `None` if it was not, or has stepped down.
-    leaving_ticks: Option<usize>,
     /// What was acknowledged before it was synced; only the wrong design has any.
     unsynced: bool,
     next_tick: Instant,
@@ -191,7 +189,6 @@ impl Replica {
                 Recovery::Rebuild | Recovery::Join => Some(Rebuild::default()),
                 Recovery::Fresh | Recovery::Replay { .. } => None,
             },
-            leaving_ticks: None,
             unsynced: false,
             next_tick: Instant::now() + config.timing.tick,
             ballast,
@@ -280,7 +277,6 @@ impl Replica {
             }
         }
         for _ in 0..ticks.min(self.config.timing.ticks_made_up_max.max(1)) {
-            self.tick_while_leaving();
             match self.rebuild {
                 None => {
                     self.node.tick();
