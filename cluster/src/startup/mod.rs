@@ -237,6 +237,8 @@ impl Start<'_> {
             }
         };
         raise_commit(&mut log, store.as_ref().map_or(0, Store::applied_index))?;
+        let configured = log.conf_index().min(log.last_index());
+        raise_commit(&mut log, configured)?;
         let flushed = self.settle_flushed_index(&log_state(&log))?;
         Ok(Ready { log, store, recovery, flushed })
     }
@@ -322,7 +324,8 @@ fn log_state(log: &RaftLog) -> LogState {
 }
 
 /// The commit index is written without a sync, so it may be older than what the store proves to be applied. The
-/// raft core takes no applied index above the commit index.
+/// raft core takes no applied index above the commit index. A configuration proves its entry committed, too: if that
+/// were to be committed again, it would be by the new voters, who may need a snapshot that there is only afterwards.
 fn raise_commit(log: &mut RaftLog, applied_index: u64) -> Result<(), ReplicaError> {
     if log.hard_state().commit >= applied_index {
         return Ok(());

@@ -5,8 +5,11 @@ use cluster::api::{
 };
 use cluster::api::{WatchKind, WatchMessage};
 use cluster::client::Outcome;
+use cluster::raft_log::RaftLog;
 use cluster::{Membership, Recovery, ReplicaEvent};
 use engines::EngineId;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeV2, ConfState, Entry, EntryType};
 
 use crate::nodes::Nodes;
 
@@ -175,4 +178,26 @@ fn changes_that_are_not_allowed_are_refused() {
     let to = nodes.leader();
     let nobody = nodes.ask_call(to, &Call::MoveLeader { to: 4 });
     assert!(matches!(nobody, Some(Outcome::Refused { .. })), "a learner cannot lead: {nobody:?}");
+}
+
+/// Seed 84 of `membership`: the only voter added another, wrote the configuration, and crashed. The commit index was
+/// older, so that the new voter was needed to commit the entry again; but it needed a snapshot, of what was to come.
+#[test]
+fn a_configuration_that_is_written_proves_its_entry_committed() {
+    let mut nodes = started(&[EngineId::Redb, EngineId::Mem], 1);
+    nodes.put_many("key", 30);
+    nodes.stop(1).unwrap();
+    let config = nodes.configs[&1].clone();
+    let (mut log, _) =
+        RaftLog::open(&config.directory.join("raft"), config.raft_log_options, &config.design).unwrap();
+    let single = ConfChangeSingle { node_id: 2, ..ConfChangeSingle::default() };
+    let change = ConfChangeV2 { changes: vec![single].into(), ..ConfChangeV2::default() };
+    let (index, term) = (log.last_index() + 1, log.hard_state().term);
+    let mut entry = Entry { index, term, data: change.write_to_bytes().unwrap().into(), ..Entry::default() };
+    entry.set_entry_type(EntryType::EntryConfChangeV2);
+    log.append(&[entry], None, true).unwrap();
+    log.set_conf_state(&ConfState { voters: vec![1, 2], ..ConfState::default() }, index).unwrap();
+    drop(log);
+    nodes.start(1);
+    nodes.assert_equal(&[1, 2]);
 }
