@@ -12,13 +12,17 @@ use crate::raft_log;
 use crate::transport::CLIENT_ID_MIN;
 
 /// Everything a replica needs to know. Two replicas of a cluster differ in `id` and `directory`, and may differ
-/// in `engine`, `release` and the options; `peers` must be the same.
+/// in `engine`, `release` and the options; `peers` must be the same for all that do not join.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
     /// The replica's id, from 1 to below [`CLIENT_ID_MIN`].
     pub id: u64,
-    /// The ids of all replicas of the cluster, this one included. Fixed for the life of the cluster.
+    /// The ids of the replicas that the cluster begins with, or is known to have. They vote from the first start of
+    /// the cluster on; after that the raft log says who does.
     pub peers: Vec<u64>,
+    /// Whether the replica is to be added to a cluster that exists, and not one of `peers`: it begins with nothing,
+    /// and waits for a snapshot that says who the members are. Without meaning once it has one.
+    pub join: bool,
     /// The storage engine.
     pub engine: EngineId,
     /// The release whose abilities the replica has. Release 1 knows sled and bare streams only.
@@ -45,6 +49,7 @@ impl ReplicaConfig {
         ReplicaConfig {
             id,
             peers,
+            join: false,
             engine,
             release: Release::Two,
             directory: directory.into(),
@@ -67,8 +72,10 @@ impl ReplicaConfig {
             "`peers` names a replica twice"
         } else if ids.iter().any(|id| *id == 0 || *id >= CLIENT_ID_MIN) {
             "`peers` holds an id that is zero or a client's"
-        } else if !ids.contains(&self.id) {
-            "`peers` does not hold `id`"
+        } else if self.id == 0 || self.id >= CLIENT_ID_MIN {
+            "`id` is zero or a client's"
+        } else if ids.contains(&self.id) == self.join {
+            if self.join { "`peers` holds `id`, which is to join" } else { "`peers` does not hold `id`" }
         } else if self.release == Release::One && self.engine != EngineId::Sled {
             "release 1 knows no engine but sled"
         } else if self.timing.tick.is_zero() {
@@ -254,6 +261,8 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         assert!(complaint(|config| config.id = 4).contains("does not hold `id`"));
+        assert!(complaint(|config| config.join = true).contains("which is to join"));
+        assert!(complaint(|config| config.id = 0).contains("`id` is zero"));
         assert!(complaint(|config| config.peers.push(3)).contains("twice"));
         assert!(complaint(|config| config.peers.push(0)).contains("zero"));
         assert!(complaint(|config| config.peers.push(CLIENT_ID_MIN)).contains("client"));

@@ -468,6 +468,59 @@ design! {
         #[caught_by = "watch"]
         AtOnce = "at-once",
     }
+
+    /// When a change of the members takes effect on a replica.
+    conf_change_effect: ConfChangeEffect {
+        /// When its entry is applied, and so can never go again.
+        WhenApplied = "when-applied",
+        /// When its entry is appended to the log, as in Ongaro's thesis; but it stays when another entry takes the
+        /// place of that one.
+        #[source = "camunda issue 57393 (\"Raft configuration does not follow log truncation\") and canonical/raft issue 250 (\"membership rollback issue\")"]
+        #[caught_by = "raft"]
+        WhenAppended = "when-appended",
+    }
+
+    /// How a voter is replaced by another.
+    conf_change_steps: ConfChangeSteps {
+        /// By a joint configuration, in which a majority of the old voters and one of the new ones decide (Ongaro and
+        /// Ousterhout, section 6).
+        Joint = "joint",
+        /// At once: a majority of the old voters and one of the new ones may have nobody in common.
+        #[source = "async-raft issue 62 (\"Joint consensus not implemented correctly\")"]
+        #[caught_by = "raft"]
+        AtOnce = "at-once",
+    }
+
+    /// When the configuration that an applied entry brings is written.
+    conf_state_write: ConfStateWrite {
+        /// At once, with the index of the entry, and before the store counts the entry as applied.
+        WhenApplied = "when-applied",
+        /// With the next segment of the raft log, which repeats it. A restart before that brings back the one
+        /// before, and the entry is not applied again.
+        #[source = "etcd issue 19557 (\"Learner promotion isn't persisted to v3store\")"]
+        #[caught_by = "raft"]
+        WithSegment = "with-segment",
+    }
+
+    /// Who leaves a joint configuration for the new one.
+    joint_leave: JointLeave {
+        /// Whoever leads when it has been applied.
+        WhoeverLeads = "whoever-leads",
+        /// The leader that has proposed it. If another leads by then, nobody does.
+        #[source = "tikv/rfcs pull request 54 (on a change in two steps outside of the raft core: \"leader change can lose progress\")"]
+        #[caught_by = "live"]
+        Proposer = "proposer",
+    }
+
+    /// What a leader does that has removed itself from the cluster.
+    removed_leader: RemovedLeader {
+        /// It steps down as soon as the change is applied.
+        StepsDown = "steps-down",
+        /// It goes on leading, and so keeps the others from electing a leader that can propose anything.
+        #[source = "etcd issue 11038 (\"raft: group gets stuck when leader is removed\")"]
+        #[caught_by = "live"]
+        Stays = "stays",
+    }
 }
 
 /// The names of all fields, separated by commas.
@@ -529,7 +582,8 @@ mod tests {
              wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
              compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, flush_index, \
              flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
-             lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress"
+             lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress, \
+             conf_change_effect, conf_change_steps, conf_state_write, joint_leave, removed_leader"
         );
         assert_eq!(
             design.set("persist_before_send", "sometimes").unwrap_err().to_string(),

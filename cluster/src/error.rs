@@ -46,6 +46,14 @@ pub enum ReplicaError {
         /// Why.
         source: WireError,
     },
+    /// A committed change of the members is none. The raft core takes none that is not, so the entry was damaged.
+    #[error("committed entry {index} is no change of the members: {source}")]
+    ConfChange {
+        /// The index of the entry.
+        index: u64,
+        /// Why.
+        source: protobuf::ProtobufError,
+    },
     /// The replica panicked; the raft core does so where it meets a state that cannot be.
     #[error("panic: {message}")]
     Panicked {
@@ -65,6 +73,7 @@ impl ReplicaError {
             | ReplicaError::Engine(_)
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
+            | ReplicaError::ConfChange { .. }
             | ReplicaError::Panicked { .. } => true,
         }
     }
@@ -92,6 +101,7 @@ impl ReplicaError {
             | ReplicaError::Refused(_)
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
+            | ReplicaError::ConfChange { .. }
             | ReplicaError::Panicked { .. } => false,
         }
     }

@@ -232,6 +232,7 @@ pub(crate) fn resume(
         Some(step) => {
             for step in STEPS.into_iter().filter(|later| *later >= step) {
                 if step == InstallStep::ResetLog && log_goes_on_after(&installation, log) {
+                    take_configuration(&installation, log)?;
                     continue;
                 }
                 installer.carry_out(step, log)?;
@@ -249,6 +250,17 @@ fn log_goes_on_after(installation: &Installation, log: &RaftLog) -> bool {
     match installation {
         Installation::Snapshot(metadata) => log.term(metadata.index).is_ok_and(|term| term == metadata.term),
         Installation::Conversion => true,
+    }
+}
+
+/// A log that keeps its entries still takes the configuration that the snapshot brings: the entries which brought it
+/// are not applied again.
+fn take_configuration(installation: &Installation, log: &mut RaftLog) -> Result<(), ReplicaError> {
+    match installation {
+        Installation::Snapshot(metadata) if log.conf_index() < metadata.index => {
+            Ok(log.set_conf_state(metadata.get_conf_state(), metadata.index)?)
+        }
+        Installation::Snapshot(_) | Installation::Conversion => Ok(()),
     }
 }
 
@@ -444,5 +456,23 @@ mod tests {
         let resumed = resume(&directory, &design, &mut log).unwrap();
         assert_eq!(resumed, Some((InstallStep::ResetLog, Some(NEW_INDEX))));
         assert_eq!(log.last_index(), NEW_INDEX + 1);
+    }
+
+    /// Seed 172 of `membership`: a replica that joined had the entries up to its first snapshot in its log, crashed
+    /// while it installed that, and knew no member afterwards.
+    #[test]
+    fn a_log_that_keeps_its_entries_takes_the_configuration_all_the_same() {
+        let (_temporary, directory, mut log) = prepared();
+        let entries: Vec<Entry> =
+            (OLD_INDEX + 1..=NEW_INDEX).map(|index| Entry { index, term: 2, ..Entry::default() }).collect();
+        log.append(&entries, None, true).unwrap();
+        directory::replace_file(&directory.install_record(), &Installation::Snapshot(metadata()).encode())
+            .unwrap();
+        resume(&directory, &Design::default(), &mut log).unwrap();
+        assert_eq!(
+            (content(&directory).as_str(), log.last_index(), log.first_index()),
+            ("new", NEW_INDEX, 1)
+        );
+        assert_eq!((log.conf_state(), log.conf_index()), (metadata().get_conf_state(), NEW_INDEX));
     }
 }

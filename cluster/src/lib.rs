@@ -29,6 +29,7 @@ mod frame;
 pub mod hello;
 mod install;
 mod lease;
+mod membership;
 pub mod mvcc;
 mod observer;
 mod peers;
@@ -47,6 +48,7 @@ pub use design::Design;
 pub use error::ReplicaError;
 pub use frame::FrameError;
 pub use hello::Hello;
+pub use membership::Membership;
 pub use observer::{
     HeldBack, InstallStep, Observer, Recovery, ReplicaEvent, RevokedBy, Role, SendOutcome, SnapshotOutcome,
 };

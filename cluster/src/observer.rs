@@ -7,6 +7,7 @@ use snapshots::{HoldBack, Shipment};
 
 use crate::frame::FrameError;
 use crate::hello::Hello;
+use crate::membership::Membership;
 use crate::mvcc::CompactionMetrics;
 
 /// Hears everything worth telling, on the replica's own thread and at the moment it happens. It must not block.
@@ -361,6 +362,19 @@ pub enum ReplicaEvent {
     },
     /// There is space again, and the ballast is back.
     SpaceRegained,
+    /// From here on these are the members of the cluster; also told at a start.
+    MembersChanged {
+        /// The entry or snapshot that says so; zero for the members that the cluster began with, or where the replica
+        /// does not know any.
+        index: u64,
+        /// Who they are.
+        members: Membership,
+    },
+    /// This replica was removed while it led, and leads no more.
+    SteppedDown {
+        /// The term that it led in.
+        term: u64,
+    },
 }
 
 /// Who wanted the end of a lease.
@@ -408,6 +422,8 @@ pub enum Recovery {
         /// The first entry to apply.
         from: u64,
     },
+    /// It has never belonged to the cluster, and waits for a snapshot that says who does.
+    Join,
     /// It has no state: it keeps its vote and log, follows, and waits for a snapshot.
     Rebuild,
 }

@@ -29,9 +29,15 @@ pub(crate) struct Peer {
 }
 
 impl Peers {
-    /// The peers of `own` among `all`.
-    pub(crate) fn new(own: u64, all: &[u64]) -> Peers {
-        Peers { peers: all.iter().filter(|id| **id != own).map(|id| (*id, Peer::default())).collect() }
+    /// The peers of `own` among those that it knows of at its start.
+    pub(crate) fn new(own: u64, all: impl IntoIterator<Item = u64>) -> Peers {
+        let others = all.into_iter().filter(|id| *id != own);
+        Peers { peers: others.map(|id| (id, Peer::default())).collect() }
+    }
+
+    /// A peer that was heard of; it may have joined since the start.
+    pub(crate) fn heard_of(&mut self, id: u64) -> &mut Peer {
+        self.peers.entry(id).or_default()
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Peer> {
@@ -92,9 +98,10 @@ mod tests {
 
     #[test]
     fn failures_space_the_attempts_and_a_success_ends_that() {
-        let mut peers = Peers::new(1, &[1, 2, 3]);
+        let mut peers = Peers::new(1, [1, 2, 3]);
         assert_eq!(peers.ids().collect::<Vec<_>>(), [2, 3]);
-        assert!(peers.get_mut(1).is_none());
+        assert!(peers.get_mut(1).is_none() && peers.get_mut(4).is_none());
+        assert!(peers.heard_of(4).hello.is_none() && peers.get_mut(4).is_some());
         let peer = peers.get_mut(2).unwrap();
         let (now, interval) = (Instant::now(), Duration::from_secs(1));
         let mut waits = Vec::new();

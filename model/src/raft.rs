@@ -5,9 +5,15 @@
 //! - leader completeness: a leader's log reaches over every entry committed in an earlier term;
 //! - state-machine safety: no two replicas apply different entries at the same index;
 //! - within an incarnation, term, commit and applied index never go back;
-//! - a node votes once per term, restarts or not, and a restart forgets no vote.
+//! - a node votes once per term, restarts or not, and a restart forgets no vote;
+//! - the members are the same for all: a configuration takes effect with its entry and stays until the next one, on
+//!   every node that has applied as much, restarts or not.
+//!
+//! None of them asks how many nodes there are, or which of them vote: quorums are the business of the nodes, and two
+//! that do not meet show in the other invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::verdict::{Check, Violation};
 
@@ -61,6 +67,8 @@ pub enum RaftEventKind {
     Appended(Entry),
     /// It applied an entry to its store.
     Applied(Entry),
+    /// It goes by this configuration from now on, or still does after a start.
+    Configured(Configuration),
     /// It replaced its store and its log by a snapshot.
     SnapshotInstalled {
         /// The last entry that the snapshot includes.
@@ -77,6 +85,47 @@ pub struct Entry {
     pub term: u64,
     /// A hash of its data.
     pub hash: u64,
+}
+
+/// Who belongs to the cluster, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The entry, or the snapshot, that a node has it from; zero for the first one, or none.
+    pub index: u64,
+    /// The voters, of both configurations if it is joint.
+    pub voters: NodeSet,
+    /// The voters of the configuration that is being left, if it is joint.
+    pub outgoing: NodeSet,
+    /// The members without a vote.
+    pub learners: NodeSet,
+}
+
+impl Configuration {
+    fn members(&self) -> (NodeSet, NodeSet, NodeSet) {
+        (self.voters, self.outgoing, self.learners)
+    }
+}
+
+/// A set of nodes with ids from 0 to 63.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeSet(u64);
+
+impl FromIterator<u64> for NodeSet {
+    /// # Panics
+    /// For an id above 63.
+    fn from_iter<T: IntoIterator<Item = u64>>(ids: T) -> NodeSet {
+        let bit = |id: u64| {
+            assert!(id < 64, "node {id} is out of range");
+            1u64 << id
+        };
+        NodeSet(ids.into_iter().map(bit).fold(0, |set, bit| set | bit))
+    }
+}
+
+impl fmt::Debug for NodeSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries((0..64).filter(|id| self.0 >> id & 1 == 1)).finish()
+    }
 }
 
 /// Checks a list of events, in the order in which they happened. `forgetful` are the nodes whose disks may
@@ -97,6 +146,8 @@ pub struct RaftCheck {
     applied: BTreeMap<u64, (Entry, RaftEvent)>,
     /// By index: the lowest term in which a node knew it to be committed.
     committed: BTreeMap<u64, (u64, RaftEvent)>,
+    /// By index: the configuration that is in effect there, and who told of it first.
+    configurations: BTreeMap<u64, (Configuration, RaftEvent)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -105,6 +156,8 @@ struct Node {
     term: u64,
     commit: u64,
     applied: u64,
+    /// What the node goes by; none until it has said so after its start.
+    configuration: Option<Configuration>,
     /// The term of each entry that was reported since the start.
     log: BTreeMap<u64, u64>,
     /// Whom the node voted for in each term, over all incarnations.
@@ -141,7 +194,10 @@ impl RaftCheck {
                 let previous_term = node.append(entry);
                 self.entry(event, entry, previous_term)
             }
-            RaftEventKind::Applied(entry) => self.apply(event, entry),
+            RaftEventKind::Applied(entry) => {
+                self.apply(event, entry).or_else(|| self.check_configuration(event))
+            }
+            RaftEventKind::Configured(configuration) => self.configured(event, configuration),
             RaftEventKind::SnapshotInstalled { index } => {
                 let went_back = node.check_forward(event, "applied index", node.applied, index);
                 node.log.clear();
@@ -230,6 +286,37 @@ impl RaftCheck {
         Some(violation(message, &[by, event]))
     }
 
+    fn configured(&mut self, event: &RaftEvent, configuration: Configuration) -> Option<Violation> {
+        self.nodes.entry(event.node).or_default().configuration = Some(configuration);
+        if configuration.members() == (NodeSet::default(), NodeSet::default(), NodeSet::default()) {
+            // A node that is yet to join knows of nobody.
+            return None;
+        }
+        let index = configuration.index;
+        let (known, by) = *self.configurations.entry(index).or_insert((configuration, *event));
+        if known.members() != configuration.members() {
+            let message =
+                format!("nodes {} and {} have different configurations at {index}", by.node, event.node);
+            return Some(violation(message, &[&by, event]));
+        }
+        self.check_configuration(event)
+    }
+
+    /// What a node goes by must be the last configuration that is known up to what it has applied.
+    fn check_configuration(&self, event: &RaftEvent) -> Option<Violation> {
+        let node = self.nodes.get(&event.node)?;
+        let own = node.configuration?;
+        let reached = own.index.max(node.applied);
+        let (index, (last, by)) = self.configurations.range(..=reached).next_back()?;
+        (last.members() != own.members()).then(|| {
+            let message = format!(
+                "node {} goes by the configuration of {}, though it has come to {reached} and there is one of {index}",
+                event.node, own.index
+            );
+            violation(message, &[by, event])
+        })
+    }
+
     fn entry(&mut self, event: &RaftEvent, entry: Entry, previous_term: Option<u64>) -> Option<Violation> {
         let Entry { index, term, hash } = entry;
         let known = self.entries.entry((index, term)).or_insert((hash, previous_term, *event));
@@ -275,6 +362,7 @@ impl Node {
     fn begin_incarnation(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
         (self.term, self.commit, self.applied) = (0, 0, 0);
+        self.configuration = None;
         self.log.clear();
     }
 

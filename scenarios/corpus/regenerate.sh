@@ -73,6 +73,12 @@ add upgrade-and-back rolling-upgrade 1..200 "Release 1 to 2 and sled to fjall, n
 add upgrade-over-broken-engine rolling-upgrade 1..200 "An engine breaks a promise in the middle of an upgrade, and its replica is rebuilt." \
     --require upgraded --require engine-rebuilt
 
+# Members that come and go.
+add members-replaced membership 1..300 "A voter is replaced by a learner in a joint change, which a crash falls into." \
+    --require learner-promoted --require voter-removed --require crash-in-joint-configuration
+add leader-removed membership 1..300 "Leadership is handed over, and the leader removes itself." \
+    --require leader-removed --require leadership-moved
+
 # Seeds that failed once.
 add once-undecided default 39..39 "Writes with unknown outcomes made the search for a legal order endless; the stores decide them." \
     --plan-contains "seed: 39,"
@@ -108,3 +114,9 @@ add zoo-early-progress watches 1..300 "Progress is told before the events that i
 add zoo-tombstone-compacted watches 1..300 "Compaction drops the deletion that it goes up to." --design compaction_tombstone=dropped
 add zoo-tombstone-not-restored watches 1..300 "A compaction that goes on after a crash drops the deletion that it goes up to." \
     --design restored_tombstone=ignored
+add zoo-configuration-appended membership 1..1000 "A change of the members stays though its entry was superseded." \
+    --design conf_change_effect=when-appended
+add zoo-configuration-at-once membership 1..1000 "A voter is replaced without a joint configuration." --design conf_change_steps=at-once
+add zoo-configuration-unwritten membership 1..1000 "A restart forgets a change of the members." --design conf_state_write=with-segment
+add zoo-joint-left-by-proposer membership 1..1000 "A joint configuration is left only by the leader that entered it." --design joint_leave=proposer
+add zoo-removed-leader-stays membership 1..1000 "A leader that removed itself goes on leading." --design removed_leader=stays

@@ -110,12 +110,13 @@ pub(crate) fn calm(seed: u64) -> Plan {
 }
 
 /// A plan with load and without any fault.
-fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
+pub(crate) fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
     let nodes = nodes
         .iter()
         .map(|&(engine, release)| NodePlan {
             engine: EngineName(engine),
             release,
+            joins: false,
             disk: DiskProfile::Posix,
             byte_tears: Ratio::ZERO,
             log_faults: healthy_disk(),
@@ -139,10 +140,11 @@ fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
         watchers: Vec::new(),
         faults: Vec::new(),
         upgrades: Vec::new(),
+        member_steps: Vec::new(),
     }
 }
 
-fn finish(mut plan: Plan) -> Plan {
+pub(crate) fn finish(mut plan: Plan) -> Plan {
     plan.faults.sort_by_key(|fault| fault.at_ms);
     plan
 }
@@ -158,7 +160,7 @@ fn mixed_engines(entropy: &mut Entropy) -> [EngineId; 3] {
     engines
 }
 
-fn policy(entropy: &mut Entropy) -> Policy {
+pub(crate) fn policy(entropy: &mut Entropy) -> Policy {
     match entropy.below(4) {
         0 => Policy::Priority { change_points: 3 + u32::try_from(entropy.below(20)).expect("small") },
         1 => Policy::Fixed,
@@ -171,11 +173,11 @@ pub(crate) fn small(number: u64) -> u32 {
     u32::try_from(number).expect("a small number")
 }
 
-fn target(entropy: &mut Entropy) -> Target {
+fn target(plan: &Plan, entropy: &mut Entropy) -> Target {
     match entropy.below(5) {
         0 => Target::Leader,
         1 => Target::Follower,
-        _ => Target::Node(1 + entropy.below(3)),
+        _ => Target::Node(1 + entropy.below(plan.nodes.len() as u64)),
     }
 }
 
@@ -185,7 +187,7 @@ fn fault_time(entropy: &mut Entropy) -> u64 {
 
 /// Crashes at disk operations of any thread, or at any time; some fall inside a write, some on a background
 /// thread, some again during recovery.
-fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high: u64) {
+pub(crate) fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high: u64) {
     for _ in 0..entropy.between(low, high) {
         let at = (!entropy.chance(Ratio::percent(15))).then(|| place(entropy));
         let again = if entropy.chance(Ratio::percent(35)) { entropy.between(1, 2) } else { 0 };
@@ -195,7 +197,7 @@ fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high:
         } else {
             entropy.between(20, 800)
         };
-        let fault = Fault::Crash { target: target(entropy), crash, at, down_ms, again_after };
+        let fault = Fault::Crash { target: target(plan, entropy), crash, at, down_ms, again_after };
         plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
     }
 }
@@ -213,9 +215,9 @@ fn place(entropy: &mut Entropy) -> CrashPlace {
     CrashPlace { operation: entropy.between(1, 40), inside, filter }
 }
 
-fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
+pub(crate) fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
     for _ in 0..entropy.between(1, 6) {
-        let target = target(entropy);
+        let target = target(plan, entropy);
         let shape = match entropy.below(5) {
             0 => PartitionShape::Mute(target),
             1 => PartitionShape::Deafen(target),
@@ -227,24 +229,24 @@ fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
     }
 }
 
-fn pauses(plan: &mut Plan, entropy: &mut Entropy) {
+pub(crate) fn pauses(plan: &mut Plan, entropy: &mut Entropy) {
     for _ in 0..entropy.between(1, 4) {
-        let target = if entropy.chance(Ratio::percent(60)) { Target::Leader } else { target(entropy) };
+        let target = if entropy.chance(Ratio::percent(60)) { Target::Leader } else { target(plan, entropy) };
         let fault = Fault::Pause { target, for_ms: entropy.between(200, 5_000) };
         plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
     }
 }
 
-fn clock_steps(plan: &mut Plan, entropy: &mut Entropy) {
+pub(crate) fn clock_steps(plan: &mut Plan, entropy: &mut Entropy) {
     for _ in 0..entropy.between(1, 3) {
         let size = i64::try_from(entropy.between(10, 600_000)).expect("ten minutes in milliseconds");
         let by_ms = if entropy.chance(Ratio::percent(50)) { size } else { -size };
-        let fault = Fault::StepClock { target: target(entropy), by_ms };
+        let fault = Fault::StepClock { target: target(plan, entropy), by_ms };
         plan.faults.push(PlannedFault { at_ms: fault_time(entropy), fault });
     }
 }
 
-fn clocks(plan: &mut Plan, entropy: &mut Entropy) {
+pub(crate) fn clocks(plan: &mut Plan, entropy: &mut Entropy) {
     for node in &mut plan.nodes {
         if entropy.chance(Ratio::percent(50)) {
             let drift = i32::try_from(entropy.below(1_001)).expect("small") - 500;

@@ -1,5 +1,6 @@
 //! Carries out what a plan says goes wrong.
 
+use crate::operator;
 use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, Target, Upgrade};
 use crate::world::World;
 use sim::network::Partition;
@@ -13,7 +14,7 @@ const UPGRADE_PATIENCE: Duration = Duration::from_secs(8);
 /// How far a replica may lag and still count as caught up.
 const CAUGHT_UP_ENTRIES: u64 = 8;
 
-/// Starts a task for each fault, and one for the upgrades.
+/// Starts a task for each fault, one for the upgrades, and one for the operator.
 pub(crate) fn inject(world: &Rc<World>) {
     for fault in world.plan.faults.clone() {
         let world = Rc::clone(world);
@@ -21,6 +22,9 @@ pub(crate) fn inject(world: &Rc<World>) {
     }
     if !world.plan.upgrades.is_empty() {
         world.machine.spawn(upgrade(Rc::clone(world)));
+    }
+    if !world.plan.member_steps.is_empty() {
+        world.machine.spawn(operator::operate(Rc::clone(world)));
     }
 }
 
@@ -126,6 +130,12 @@ impl World {
                 let node = self.resolve(target);
                 pairs.extend(everybody().filter(|other| *other != node).map(|other| (other, node)));
             }
+            PartitionShape::WithLeader(target) => {
+                let side = [self.resolve(Target::Leader), self.resolve(target)];
+                for other in everybody().filter(|other| !side.contains(other)) {
+                    pairs.extend(side.into_iter().flat_map(|node| [(node, other), (other, node)]));
+                }
+            }
             PartitionShape::Bridge(target) => {
                 let bridge = self.resolve(target);
                 let sides: Vec<u64> = everybody().filter(|other| *other != bridge).collect();
@@ -140,12 +150,13 @@ impl World {
         Partition::Pairs(pairs)
     }
 
-    /// True where every replica is up, has a state, and has applied nearly all that any has.
+    /// True where every replica is up, and every member has a state, and has applied nearly all that any has.
     pub(crate) fn has_recovered(&self) -> bool {
         let all_up = (1..=self.count()).all(|node| self.machine.is_up(self.id(node)));
+        let members = self.members().ids();
         let log = self.log.lock();
         let most = log.applied.values().copied().max().unwrap_or(0);
-        let caught_up = (1..=self.count()).all(|node| {
+        let caught_up = members.into_iter().all(|node| {
             let applied = log.applied.get(&node).copied().unwrap_or(0);
             let rebuilding = log.rebuilding.get(&node).copied().unwrap_or(true);
             !rebuilding && applied + CAUGHT_UP_ENTRIES >= most

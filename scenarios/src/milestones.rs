@@ -4,11 +4,12 @@ use crate::run::Evidence;
 use crate::store_milestones;
 use crate::watcher;
 use crate::world::ObservedStop;
-use cluster::{ReplicaEvent, RevokedBy, SnapshotOutcome};
+use cluster::{Membership, ReplicaEvent, RevokedBy, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 /// Something that a run may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,11 +83,21 @@ pub enum Milestone {
     WatchFragment,
     /// A watch could not be sent an event, since its client was slow.
     WatchFellBehind,
+    /// A learner was given a vote.
+    LearnerPromoted,
+    /// A voter was removed.
+    VoterRemoved,
+    /// A leader that removed itself stepped down.
+    LeaderRemoved,
+    /// A node crashed between the entry into a joint configuration and its end.
+    CrashInJointConfiguration,
+    /// Leadership was handed over as asked.
+    LeadershipMoved,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -121,6 +132,11 @@ impl Milestone {
         Self::WatchProgress,
         Self::WatchFragment,
         Self::WatchFellBehind,
+        Self::LearnerPromoted,
+        Self::VoterRemoved,
+        Self::LeaderRemoved,
+        Self::CrashInJointConfiguration,
+        Self::LeadershipMoved,
     ];
 
     /// In words.
@@ -160,6 +176,11 @@ impl Milestone {
             Self::WatchProgress => "progress notification on a watch",
             Self::WatchFragment => "revision in fragments on a watch",
             Self::WatchFellBehind => "slow watch fell behind",
+            Self::LearnerPromoted => "learner promoted",
+            Self::VoterRemoved => "voter removed",
+            Self::LeaderRemoved => "leader removed by itself",
+            Self::CrashInJointConfiguration => "crash in a joint configuration",
+            Self::LeadershipMoved => "leadership handed over",
         }
     }
 }
@@ -189,7 +210,9 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (store_milestones::read_behind(evidence), Milestone::SerializableReadBehind),
         (store_milestones::read_compacted(evidence), Milestone::ReadCompacted),
         (store_milestones::alarm_cleared(events), Milestone::AlarmRaisedAndCleared),
+        (evidence.counters.handovers > 0, Milestone::LeadershipMoved),
     ];
+    reached.extend(by_members(evidence));
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(watcher::reached(evidence));
     reached
@@ -235,6 +258,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
             Some(Milestone::LeasesCheckpointed)
         }
         ReplicaEvent::CompactionFinished(_) => Some(Milestone::CompactionFinished),
+        ReplicaEvent::SteppedDown { .. } => Some(Milestone::LeaderRemoved),
         ReplicaEvent::SnapshotReceived { outcome, prefix, .. } => match outcome {
             SnapshotOutcome::Installed if prefix.starts_with(&snapshots::MAGIC) => {
                 Some(Milestone::SnapshotHeaded)
@@ -281,8 +305,37 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::WatchCanceled { .. }
         | ReplicaEvent::Alarm { .. }
         | ReplicaEvent::OutOfSpace { .. }
-        | ReplicaEvent::SpaceRegained => None,
+        | ReplicaEvent::SpaceRegained
+        | ReplicaEvent::MembersChanged { .. } => None,
     }
+}
+
+/// What the configurations show that followed one another. A joint one is left when the next is in effect anywhere.
+fn by_members(evidence: &Evidence) -> BTreeSet<Milestone> {
+    let mut configurations: BTreeMap<u64, (Duration, &Membership)> = BTreeMap::new();
+    for observed in &evidence.log.events {
+        if let ReplicaEvent::MembersChanged { index, members } = &observed.event
+            && !members.voters.is_empty()
+        {
+            configurations.entry(*index).or_insert((observed.at, members));
+        }
+    }
+    let mut reached = BTreeSet::new();
+    let configurations: Vec<_> = configurations.into_values().collect();
+    for (&(from, before), &(until, after)) in configurations.iter().zip(configurations.iter().skip(1)) {
+        if before.learners.iter().any(|id| after.voters.contains(id)) {
+            reached.insert(Milestone::LearnerPromoted);
+        }
+        if before.voters.iter().any(|id| !after.contains(*id)) {
+            reached.insert(Milestone::VoterRemoved);
+        }
+        let crashed =
+            |stop: &ObservedStop| stop.stop.cause != StopCause::Exit && from <= stop.at && stop.at <= until;
+        if before.is_joint() && !after.is_joint() && evidence.stops.iter().any(crashed) {
+            reached.insert(Milestone::CrashInJointConfiguration);
+        }
+    }
+    reached
 }
 
 /// A node led when it was frozen, and another became leader before it went on.

@@ -1,7 +1,7 @@
 //! What a run saw: the events of replicas and machine, and the history of clients, on one time line.
 
 use cluster::mvcc::{Record, RecordValue};
-use cluster::{Observer, Recovery, ReplicaEvent};
+use cluster::{Membership, Observer, Recovery, ReplicaEvent};
 use engines::EngineId;
 use model::compaction::HashKvReport;
 use model::history::{Recorder, Stamp};
@@ -53,6 +53,8 @@ pub(crate) struct Log {
     pub(crate) applied: BTreeMap<u64, u64>,
     /// Replicas that wait for a snapshot, since they have no state.
     pub(crate) rebuilding: BTreeMap<u64, bool>,
+    /// The latest members that any replica has told of, with what brought them.
+    pub(crate) members: Option<(u64, Membership)>,
     pub(crate) refused: u64,
     pub(crate) pauses: Vec<PauseSpan>,
     /// What stands in the raft log, as the replica saw it that applied it last.
@@ -134,7 +136,13 @@ impl Log {
             }
             ReplicaEvent::Started { applied_index, recovery, .. } => {
                 self.applied.insert(node, *applied_index);
-                self.rebuilding.insert(node, *recovery == Recovery::Rebuild);
+                self.rebuilding.insert(node, matches!(recovery, Recovery::Rebuild | Recovery::Join));
+            }
+            ReplicaEvent::MembersChanged { index, members }
+                if !members.voters.is_empty()
+                    && self.members.as_ref().is_none_or(|(known, _)| known <= index) =>
+            {
+                self.members = Some((*index, members.clone()));
             }
             ReplicaEvent::Applied { index, .. } => {
                 self.applied.insert(node, *index);
@@ -220,5 +228,7 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::Alarm { .. } => "alarm",
         ReplicaEvent::OutOfSpace { .. } => "out of space",
         ReplicaEvent::SpaceRegained => "space regained",
+        ReplicaEvent::MembersChanged { .. } => "members changed",
+        ReplicaEvent::SteppedDown { .. } => "stepped down",
     }
 }

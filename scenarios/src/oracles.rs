@@ -11,13 +11,13 @@ use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::truth::Truth;
 use crate::unknown;
 use crate::watcher;
-use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
+use cluster::{Hello, Membership, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
 use model::equality::{self, HashReport};
 use model::linearizability::{Budget, Verdict};
 use model::liveness::{self, Healing, ReplicaProgress};
-use model::raft::{self, Entry, RaftEvent, RaftEventKind};
+use model::raft::{self, Configuration, Entry, RaftEvent, RaftEventKind};
 use model::routing::{self, End, Party, Received, Sent, SnapshotEvent};
 use model::specs::etcd::{Etcd, StoreHistory};
 use model::verdict::{Check, Violation};
@@ -81,7 +81,8 @@ fn linearizable(history: &StoreHistory) -> Result<Option<Violation>, u64> {
 fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut replicas = Vec::new();
-    for (&node, contents) in &evidence.log.contents {
+    let members = members(evidence);
+    for (&node, contents) in evidence.log.contents.iter().filter(|(node, _)| members.contains(node)) {
         match contents {
             Ok(contents) => replicas.push(ReplicaContents {
                 node,
@@ -230,7 +231,9 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::WatchCanceled { .. }
             | ReplicaEvent::Alarm { .. }
             | ReplicaEvent::OutOfSpace { .. }
-            | ReplicaEvent::SpaceRegained => {}
+            | ReplicaEvent::SpaceRegained
+            | ReplicaEvent::MembersChanged { .. }
+            | ReplicaEvent::SteppedDown { .. } => {}
         }
     }
     events
@@ -282,20 +285,23 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
     events
         .iter()
         .filter_map(|observed| {
-            let kind = match observed.event {
-                ReplicaEvent::Started { term, vote, commit, applied_index, .. } => {
+            let kind = match &observed.event {
+                ReplicaEvent::MembersChanged { index, members } => {
+                    RaftEventKind::Configured(configuration(*index, members))
+                }
+                &ReplicaEvent::Started { term, vote, commit, applied_index, .. } => {
                     RaftEventKind::Started { term, vote, commit, applied: applied_index }
                 }
-                ReplicaEvent::HardState { term, vote, commit } => {
+                &ReplicaEvent::HardState { term, vote, commit } => {
                     RaftEventKind::HardState { term, vote, commit }
                 }
-                ReplicaEvent::BecameLeader { term, last_index, last_term } => {
+                &ReplicaEvent::BecameLeader { term, last_index, last_term } => {
                     RaftEventKind::BecameLeader { term, last_index, last_term }
                 }
-                ReplicaEvent::Applied { index, term, entry_hash } => {
+                &ReplicaEvent::Applied { index, term, entry_hash } => {
                     RaftEventKind::Applied(Entry { index, term, hash: entry_hash })
                 }
-                ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
+                &ReplicaEvent::SnapshotInstallEnd { index } => RaftEventKind::SnapshotInstalled { index },
                 ReplicaEvent::Entry { .. }
                 | ReplicaEvent::TornTail { .. }
                 | ReplicaEvent::InstallResumed { .. }
@@ -333,12 +339,31 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::WatchCanceled { .. }
                 | ReplicaEvent::Alarm { .. }
                 | ReplicaEvent::OutOfSpace { .. }
-                | ReplicaEvent::SpaceRegained => return None,
+                | ReplicaEvent::SpaceRegained
+                | ReplicaEvent::SteppedDown { .. } => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })
         })
         .collect()
+}
+
+fn configuration(index: u64, members: &Membership) -> Configuration {
+    let set = |ids: &BTreeSet<u64>| ids.iter().copied().collect();
+    Configuration {
+        index,
+        voters: set(&members.voters),
+        outgoing: set(&members.outgoing),
+        learners: set(&members.learners),
+    }
+}
+
+/// The members of the cluster in the end. Who was removed owes nothing any more, and whoever never joined.
+fn members(evidence: &Evidence) -> BTreeSet<u64> {
+    match &evidence.log.members {
+        Some((_, members)) => members.ids(),
+        None => evidence.plan.first_members().into_iter().collect(),
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -357,13 +382,16 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
             format!("the clients were not all answered within {bound} s after everything was mended");
         violations.push(states(evidence).fold(Violation::new(Check::Live, message), Violation::with));
     }
+    violations.extend(joint_for_ever(evidence));
     if evidence.converged_at.is_none() {
         let healing =
             Healing { healed_at_ns: nanoseconds(evidence.healed_at), bound_ns: nanoseconds(LIVENESS_BOUND) };
+        let members = members(evidence);
         let progress: Vec<_> = evidence
             .log
             .applied
             .iter()
+            .filter(|(node, _)| members.contains(node))
             .map(|(&node, &applied_index)| ReplicaProgress {
                 node,
                 applied_index,
@@ -385,6 +413,18 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
+/// A joint configuration is left by itself.
+fn joint_for_ever(evidence: &Evidence) -> Option<Violation> {
+    let (index, members) = evidence.log.members.as_ref()?;
+    members.is_joint().then(|| {
+        let message = format!(
+            "the joint configuration of entry {index} was not left within {} s after everything was mended",
+            LIVENESS_BOUND.as_secs()
+        );
+        Violation::new(Check::Live, message).with(format!("{members:?}"))
+    })
+}
+
 /// Why the run is bound not to lie, but not to live; none where it is bound to both.
 pub(crate) fn liveness_waiver(evidence: &Evidence) -> Option<LivenessWaiver> {
     if majority_without_state(evidence) {
@@ -393,19 +433,25 @@ pub(crate) fn liveness_waiver(evidence: &Evidence) -> Option<LivenessWaiver> {
     (!hangs(evidence).is_empty()).then_some(LivenessWaiver::EngineHangs)
 }
 
-/// True where at some moment a majority of the replicas had no state.
+/// True where at some moment a majority of the voters had no state.
 fn majority_without_state(evidence: &Evidence) -> bool {
     let mut rebuilding = BTreeSet::new();
-    let spare = (evidence.plan.nodes.len() - 1) / 2;
+    let mut voters: BTreeSet<u64> = evidence.plan.first_members().into_iter().collect();
+    let mut since = 0;
     evidence.log.events.iter().any(|observed| {
-        match observed.event {
-            ReplicaEvent::Started { recovery: Recovery::Rebuild, .. } => rebuilding.insert(observed.node),
-            ReplicaEvent::Started { .. } | ReplicaEvent::SnapshotInstallEnd { .. } => {
-                rebuilding.remove(&observed.node)
+        match &observed.event {
+            ReplicaEvent::Started { recovery: Recovery::Rebuild, .. } => {
+                rebuilding.insert(observed.node);
             }
-            _ => false,
-        };
-        rebuilding.len() > spare
+            ReplicaEvent::Started { .. } | ReplicaEvent::SnapshotInstallEnd { .. } => {
+                rebuilding.remove(&observed.node);
+            }
+            ReplicaEvent::MembersChanged { index, members } if *index > since => {
+                (since, voters) = (*index, members.voters.clone());
+            }
+            _ => {}
+        }
+        rebuilding.intersection(&voters).count() > (voters.len() - 1) / 2
     })
 }
 

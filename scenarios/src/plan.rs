@@ -61,6 +61,9 @@ pub struct Plan {
     /// Changes of release and engine, one after another; each waits until the cluster has recovered from the
     /// one before.
     pub upgrades: Vec<Upgrade>,
+    /// What an operator does about the members of the cluster, one step after another.
+    #[serde(default)]
+    pub member_steps: Vec<PlannedMemberStep>,
 }
 
 /// The default of [`Plan::sync_engine_log`].
@@ -76,6 +79,9 @@ pub struct NodePlan {
     pub engine: EngineName,
     /// Its release, 1 or 2.
     pub release: u8,
+    /// Whether it is no member of the cluster at first, and waits to be added.
+    #[serde(default)]
+    pub joins: bool,
     /// What a power failure may do to its disk.
     pub disk: DiskProfile,
     /// The share of the writes torn by a power failure that are torn at any byte, as memory that keeps its content
@@ -375,6 +381,8 @@ pub enum PartitionShape {
     Deafen(Target),
     /// Every pair but those of this node, which alone sees both sides.
     Bridge(Target),
+    /// All links between the leader and this replica on one side, and everybody else on the other.
+    WithLeader(Target),
 }
 
 /// One step of a rolling upgrade, or of a downgrade.
@@ -391,6 +399,70 @@ pub struct Upgrade {
     pub engine: EngineName,
     /// What becomes of its data where the engine changes.
     pub change: EngineChange,
+}
+
+/// Something that an operator does about the members, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedMemberStep {
+    /// The earliest virtual time in milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub step: MemberStep,
+}
+
+/// A step of an operator. It is asked for until it is done, or refused for good, or too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberStep {
+    /// Add a replica that learns only.
+    AddLearner {
+        /// Its number.
+        node: u64,
+    },
+    /// Add a voter that has nothing yet.
+    AddVoter {
+        /// Its number.
+        node: u64,
+    },
+    /// Give a learner a vote.
+    Promote {
+        /// Its number.
+        node: u64,
+    },
+    /// Remove a member.
+    Remove {
+        /// Whom.
+        target: Target,
+    },
+    /// Promote a learner in the place of a voter.
+    Replace {
+        /// The voter.
+        out: Target,
+        /// The learner's number.
+        with: u64,
+    },
+    /// Hand leadership over.
+    MoveLeader {
+        /// To whom.
+        to: Target,
+    },
+}
+
+impl MemberStep {
+    /// The replicas that it names by their numbers.
+    fn nodes(self) -> Vec<u64> {
+        let named = |target: Target| match target {
+            Target::Node(node) => Some(node),
+            Target::Leader | Target::Follower => None,
+        };
+        match self {
+            Self::AddLearner { node } | Self::AddVoter { node } | Self::Promote { node } => vec![node],
+            Self::Remove { target: whom } | Self::MoveLeader { to: whom } => {
+                named(whom).into_iter().collect()
+            }
+            Self::Replace { out, with } => named(out).into_iter().chain([with]).collect(),
+        }
+    }
 }
 
 /// What becomes of a node's data when its engine changes.
@@ -477,6 +549,17 @@ impl Plan {
                 .and_then(|()| self.check_node(upgrade.node))
                 .map_err(|problem| PlanError::Invalid { field, problem })?;
         }
+        if self.nodes.iter().all(|node| node.joins) {
+            return invalid("nodes".into(), "all of them join; somebody must be a member at first".into());
+        }
+        for (index, planned) in self.member_steps.iter().enumerate() {
+            for node in planned.step.nodes() {
+                self.check_node(node).map_err(|problem| PlanError::Invalid {
+                    field: format!("member_steps[{index}]"),
+                    problem,
+                })?;
+            }
+        }
         for (index, fault) in self.faults.iter().enumerate() {
             if let Some(Target::Node(node)) = fault.fault.target() {
                 self.check_node(node)
@@ -504,6 +587,11 @@ impl Plan {
         } else {
             Err(format!("there is no node {node}; nodes are 1 to {count}"))
         }
+    }
+
+    /// The replicas that are members at first, ascending.
+    pub fn first_members(&self) -> Vec<u64> {
+        (1u64..).zip(&self.nodes).filter(|(_, node)| !node.joins).map(|(number, _)| number).collect()
     }
 
     /// Gives the nodes these engines, in the order of the nodes; where there are more nodes, the list begins again.
@@ -545,7 +633,8 @@ impl Fault {
                 PartitionShape::Isolate(target)
                 | PartitionShape::Mute(target)
                 | PartitionShape::Deafen(target)
-                | PartitionShape::Bridge(target) => target,
+                | PartitionShape::Bridge(target)
+                | PartitionShape::WithLeader(target) => target,
             }),
         }
     }

@@ -13,6 +13,7 @@ use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
 use sim::{Abort, Aborted, Completed, Machine, Options};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
@@ -221,15 +222,18 @@ async fn insist(
     false
 }
 
-/// Waits until every replica has applied the same index; when that was.
+/// Waits until every member has applied the same index, and the cluster is not between two configurations; when that
+/// was.
 async fn converge(world: &Rc<World>, healed_at: Duration) -> Option<Duration> {
     let deadline = healed_at + LIVENESS_BOUND;
     loop {
+        let members = world.members();
         let converged = {
             let log = world.log.lock();
-            let mut applied: Vec<u64> = log.applied.values().copied().collect();
-            applied.dedup();
-            applied.len() == 1 && !log.rebuilding.values().any(|rebuilding| *rebuilding)
+            let applied: BTreeSet<Option<u64>> =
+                members.ids().iter().map(|node| log.applied.get(node).copied()).collect();
+            let is_rebuilding = |node| log.rebuilding.get(node).copied().unwrap_or(true);
+            !members.is_joint() && applied.len() == 1 && !members.ids().iter().any(is_rebuilding)
         };
         let all_up = (1..=world.count()).all(|node| world.machine.is_up(world.id(node)));
         if converged && all_up {

@@ -2,6 +2,7 @@
 
 use crate::generate;
 use crate::kill_gate;
+use crate::membership;
 use crate::plan::Plan;
 use crate::targeted;
 use crate::targeted_store;
@@ -34,6 +35,8 @@ pub enum Scenario {
     Compaction,
     /// Watchers, while replicas fall behind, crash and compact.
     Watches,
+    /// Members come and go, under faults of every class but those of the disk.
+    Membership,
 }
 
 /// A scenario that does not exist.
@@ -46,7 +49,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -58,6 +61,7 @@ impl Scenario {
         Self::Leases,
         Self::Compaction,
         Self::Watches,
+        Self::Membership,
     ];
 
     /// The name on the command line and in plans.
@@ -74,6 +78,7 @@ impl Scenario {
             Self::Leases => "leases",
             Self::Compaction => "compaction",
             Self::Watches => "watches",
+            Self::Membership => "membership",
         }
     }
 
@@ -103,6 +108,10 @@ impl Scenario {
                 "compactions up to the last deletion, crashes before the engines have forgotten, and reads of the past"
             }
             Self::Watches => "many watchers of few keys, while replicas fall behind, crash and compact",
+            Self::Membership => {
+                "members are added, promoted, removed and replaced, leadership is handed over, under crashes, \
+                 partitions, pauses and clocks that differ"
+            }
         }
     }
 
@@ -120,6 +129,7 @@ impl Scenario {
             Self::Leases => targeted_store::leases(seed),
             Self::Compaction => targeted_store::compaction(seed),
             Self::Watches => watcher::scenario(seed),
+            Self::Membership => membership::plan(seed),
         }
     }
 }

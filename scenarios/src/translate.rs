@@ -31,6 +31,7 @@ fn member_call(call: api::MemberCall) -> kv::MemberCall {
         api::MemberCall::Add { id, learner } => kv::MemberCall::Add { id, learner },
         api::MemberCall::Remove { id } => kv::MemberCall::Remove { id },
         api::MemberCall::Promote { id } => kv::MemberCall::Promote { id },
+        api::MemberCall::Replace { out, with } => kv::MemberCall::Replace { out, with },
         api::MemberCall::List => kv::MemberCall::List,
     }
 }
@@ -278,7 +279,8 @@ fn key_value(pair: &api::KeyValue) -> kv::KeyValue {
     }
 }
 
-/// A refusal as the model knows it; none where the rule is about the size of a message, which the model has not.
+/// A refusal as the model knows it; none where the rule is about the size of a message or about the members, which
+/// the model has not.
 pub(crate) fn refusal(refusal: api::Refusal) -> Option<kv::Refusal> {
     Some(match refusal {
         api::Refusal::DuplicateKey => kv::Refusal::DuplicateKey,
@@ -286,7 +288,12 @@ pub(crate) fn refusal(refusal: api::Refusal) -> Option<kv::Refusal> {
         api::Refusal::Compacted => kv::Refusal::Compacted,
         api::Refusal::EmptyKey => kv::Refusal::EmptyKey,
         api::Refusal::TooManyOperations => kv::Refusal::TooManyOperations,
-        api::Refusal::TooLarge => return None,
+        api::Refusal::TooLarge
+        | api::Refusal::MemberExists
+        | api::Refusal::MemberNotFound
+        | api::Refusal::MemberNotLearner
+        | api::Refusal::LearnerNotReady
+        | api::Refusal::UnhealthyCluster => return None,
         api::Refusal::LeaseNotFound => kv::Refusal::LeaseNotFound,
         api::Refusal::LeaseExists => kv::Refusal::LeaseExists,
         api::Refusal::KeyNotFound => kv::Refusal::KeyNotFound,

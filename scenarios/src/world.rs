@@ -3,8 +3,8 @@
 use crate::observation::{Contents, Listener, PauseSpan, SharedLog, StoredVersion};
 use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
 use crate::transport::SimulatedTransport;
-use cluster::ReplicaConfig;
 use cluster::mvcc::Store;
+use cluster::{Membership, ReplicaConfig};
 use model::compaction::HashKvReport;
 use sim::disk::Profile;
 use sim::{
@@ -92,6 +92,12 @@ pub struct FaultCounters {
     pub clock_steps: u64,
     /// Upgrade steps done.
     pub upgrades: u64,
+    /// Changes of the members that the operator was told are done.
+    #[serde(default)]
+    pub member_changes: u64,
+    /// Times that leadership was handed over as the operator wanted.
+    #[serde(default)]
+    pub handovers: u64,
 }
 
 impl World {
@@ -143,6 +149,17 @@ impl World {
         self.plan.nodes.len() as u64
     }
 
+    /// The members of the cluster, as far as any replica has told.
+    pub(crate) fn members(&self) -> Membership {
+        match &self.log.lock().members {
+            Some((_, members)) => members.clone(),
+            None => Membership {
+                voters: self.plan.first_members().into_iter().collect(),
+                ..Membership::default()
+            },
+        }
+    }
+
     fn with_node<R>(&self, number: u64, work: impl FnOnce(&mut Node) -> R) -> R {
         let index = usize::try_from(number - 1).expect("few nodes");
         work(&mut self.nodes.borrow_mut()[index])
@@ -170,7 +187,8 @@ impl World {
         }
         let (stop, engine, release, change) =
             self.with_node(number, |node| (Arc::clone(&node.stop), node.engine, node.release, node.change));
-        let peers: Vec<u64> = (1..=self.count()).collect();
+        let peers = self.plan.first_members();
+        let joins = !peers.contains(&number);
         let design = self.plan.design;
         let (sync_after_open, sync_engine_log) = (self.plan.sync_after_open, self.plan.sync_engine_log);
         let log = self.log.clone();
@@ -179,6 +197,7 @@ impl World {
                 ReplicaConfig::new(number, peers, engine.0, process.root.join(REPLICA_DIRECTORY));
             config.release = if release == 1 { Release::One } else { Release::Two };
             config.design = design;
+            config.join = joins;
             config.on_engine_change = match change {
                 EngineChange::ConvertInPlace => cluster::EngineChange::ConvertInPlace,
                 EngineChange::WipeAndFetch => cluster::EngineChange::WipeAndFetch,

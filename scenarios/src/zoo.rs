@@ -159,6 +159,9 @@ fn scenario_for(field: &str, value: &str) -> Option<Scenario> {
         "flush_index" | "flush_order" | "flush_index_place" | "flush_index_directory_sync" | "log_cut" => {
             Scenario::KillGate
         }
+        // It takes members that change, and leaders that go down or are cut off right then.
+        "conf_change_effect" | "conf_change_steps" | "conf_state_write" | "joint_leave"
+        | "removed_leader" => Scenario::Membership,
         // What is applied a second time was applied before a crash, by any engine.
         "apply" => Scenario::Power,
         // What watches lose when replicas install snapshots, compact, or crash while they do.

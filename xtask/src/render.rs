@@ -98,6 +98,8 @@ fn faults(report: &Report) -> String {
     part(report.injected.clock_steps, "clock step", "clock steps");
     part(report.message_faults, "message fault", "message faults");
     part(report.injected.upgrades, "upgrade", "upgrades");
+    part(report.injected.member_changes, "change of members", "changes of members");
+    part(report.injected.handovers, "leadership handed over", "times leadership handed over");
     if parts.is_empty() { "none".to_string() } else { parts.join(", ") }
 }
 

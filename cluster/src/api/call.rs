@@ -84,6 +84,13 @@ pub enum MemberCall {
         /// Its id.
         id: u64,
     },
+    /// Promotes a learner in the place of a voter, which is removed: both in one change.
+    Replace {
+        /// The voter.
+        out: u64,
+        /// The learner.
+        with: u64,
+    },
     /// Lists the members.
     List,
 }

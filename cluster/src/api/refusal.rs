@@ -33,6 +33,16 @@ pub enum Refusal {
     NoSpace,
     /// A lease would live longer than any may.
     LeaseTtlTooLarge,
+    /// There is such a member already.
+    MemberExists,
+    /// There is no such member.
+    MemberNotFound,
+    /// The member to be promoted has a vote.
+    MemberNotLearner,
+    /// The learner to be promoted is behind.
+    LearnerNotReady,
+    /// Too few voters would be active after the change.
+    UnhealthyCluster,
 }
 
 impl Refusal {
@@ -43,6 +53,7 @@ impl Refusal {
         const RESOURCE_EXHAUSTED: u32 = 8;
         const FAILED_PRECONDITION: u32 = 9;
         const OUT_OF_RANGE: u32 = 11;
+        const UNAVAILABLE: u32 = 14;
         match self {
             Refusal::DuplicateKey
             | Refusal::EmptyKey
@@ -51,9 +62,13 @@ impl Refusal {
             | Refusal::KeyNotFound
             | Refusal::ValueProvided
             | Refusal::LeaseProvided => INVALID_ARGUMENT,
-            Refusal::LeaseNotFound => NOT_FOUND,
+            Refusal::LeaseNotFound | Refusal::MemberNotFound => NOT_FOUND,
             Refusal::NoSpace => RESOURCE_EXHAUSTED,
-            Refusal::LeaseExists => FAILED_PRECONDITION,
+            Refusal::LeaseExists
+            | Refusal::MemberExists
+            | Refusal::MemberNotLearner
+            | Refusal::LearnerNotReady => FAILED_PRECONDITION,
+            Refusal::UnhealthyCluster => UNAVAILABLE,
             Refusal::FutureRevision | Refusal::Compacted | Refusal::LeaseTtlTooLarge => OUT_OF_RANGE,
         }
     }
@@ -63,6 +78,7 @@ impl Refusal {
         match self.grpc_code() {
             5 => 404,
             8 => 429,
+            14 => 503,
             _ => 400,
         }
     }
@@ -84,6 +100,13 @@ impl fmt::Display for Refusal {
             Refusal::LeaseProvided => "etcdserver: lease is provided",
             Refusal::NoSpace => "etcdserver: mvcc: database space exceeded",
             Refusal::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+            Refusal::MemberExists => "etcdserver: member ID already exist",
+            Refusal::MemberNotFound => "etcdserver: member not found",
+            Refusal::MemberNotLearner => "etcdserver: can only promote a learner member",
+            Refusal::LearnerNotReady => {
+                "etcdserver: can only promote a learner member which is in sync with leader"
+            }
+            Refusal::UnhealthyCluster => "etcdserver: unhealthy cluster",
         })
     }
 }

@@ -18,14 +18,14 @@
 //!
 //! record   0  kind          u8       1 entry, 2 hard state, 3 configuration, 4 compacted
 //!          1  length        u32      bytes of the payload
-//!          5  payload                protobuf: eraftpb Entry, HardState, ConfState, SnapshotMetadata
+//!          5  payload                protobuf: eraftpb Entry, HardState, SnapshotMetadata, SnapshotMetadata
 //! ```
 //!
 //! A batch is one write and, by its checksum, all or nothing. The checksum covers the place of the batch, so
 //! that neither a batch that was written elsewhere nor one inside the data of an entry is taken for one.
 
 use protobuf::Message;
-use raft::eraftpb::{ConfState, Entry, HardState, SnapshotMetadata};
+use raft::eraftpb::{Entry, HardState, SnapshotMetadata};
 
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: usize = 40;
@@ -88,9 +88,9 @@ pub(super) enum Record {
     Entry(Entry),
     /// Term, vote and commit index from here on.
     HardState(HardState),
-    /// The configuration from here on.
-    ConfState(ConfState),
-    /// Every entry up to this index is in the store or in a snapshot; the configuration from here on.
+    /// The configuration from here on, with the index of the entry or snapshot that brought it.
+    Configuration(SnapshotMetadata),
+    /// Every entry up to this index is in the store or in a snapshot.
     Compacted(SnapshotMetadata),
 }
 
@@ -120,9 +120,9 @@ impl BatchBuilder {
         self.record(2, hard_state);
     }
 
-    /// Adds a [`Record::ConfState`].
-    pub(super) fn conf_state(&mut self, conf_state: &ConfState) {
-        self.record(3, conf_state);
+    /// Adds a [`Record::Configuration`].
+    pub(super) fn configuration(&mut self, metadata: &SnapshotMetadata) {
+        self.record(3, metadata);
     }
 
     /// Adds a [`Record::Compacted`].
@@ -191,7 +191,7 @@ impl<'a> Batch<'a> {
             records.push(match rest[0] {
                 1 => Record::Entry(Message::parse_from_bytes(payload).ok()?),
                 2 => Record::HardState(Message::parse_from_bytes(payload).ok()?),
-                3 => Record::ConfState(Message::parse_from_bytes(payload).ok()?),
+                3 => Record::Configuration(Message::parse_from_bytes(payload).ok()?),
                 4 => Record::Compacted(Message::parse_from_bytes(payload).ok()?),
                 _ => return None,
             });

@@ -201,17 +201,23 @@ impl RaftLog {
         self.write_here(BatchBuilder::new())
     }
 
-    /// Sets the configuration, durably.
+    /// Sets the configuration, durably. `index` is that of the entry which brought it; zero at the very first start.
     ///
     /// # Errors
     /// As [`RaftLog::append`].
-    pub fn set_conf_state(&mut self, conf_state: &ConfState) -> Result<(), RaftLogError> {
+    pub fn set_conf_state(&mut self, conf_state: &ConfState, index: u64) -> Result<(), RaftLogError> {
         self.check_usable()?;
         let mut batch = BatchBuilder::new();
-        batch.conf_state(conf_state);
+        batch.configuration(&state::configuration(conf_state, index));
         self.write(batch)?;
-        self.state.conf_state = conf_state.clone();
+        self.hold_conf_state(conf_state, index);
         self.sync_file()
+    }
+
+    /// Sets the configuration in memory only; the next segment repeats it, and so writes it.
+    pub(crate) fn hold_conf_state(&mut self, conf_state: &ConfState, index: u64) {
+        self.state.conf_state = conf_state.clone();
+        self.state.conf_index = index;
     }
 
     /// Forgets the entries up to `index`, which the store must hold durably, and deletes the segments that only
@@ -231,10 +237,8 @@ impl RaftLog {
                 self.last_index()
             )));
         };
-        let mut metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
-        metadata.set_conf_state(self.state.conf_state.clone());
         let mut batch = BatchBuilder::new();
-        batch.compacted(&metadata);
+        batch.compacted(&SnapshotMetadata { index, term, ..SnapshotMetadata::default() });
         self.write(batch)?;
         self.state.compact(index, term);
         if self.superfluous_segments() == 0 {
@@ -272,6 +276,7 @@ impl RaftLog {
             entries: VecDeque::new(),
             hard_state,
             conf_state: metadata.get_conf_state().clone(),
+            conf_index: metadata.index,
         };
         self.begin_segment(&self.next_segment(&state))?;
         self.state = state;
@@ -303,6 +308,11 @@ impl RaftLog {
     /// The configuration as last set.
     pub fn conf_state(&self) -> &ConfState {
         &self.state.conf_state
+    }
+
+    /// The index of the entry or snapshot that brought the configuration; zero for the first one.
+    pub fn conf_index(&self) -> u64 {
+        self.state.conf_index
     }
 
     /// How many segments there are.
@@ -496,6 +506,7 @@ impl RaftLog {
 fn first_bytes(header: &Header, state: &LogState) -> Vec<u8> {
     let mut batch = BatchBuilder::new();
     batch.compacted(&state.compacted_record());
+    batch.configuration(&state.configuration_record());
     batch.hard_state(&state.hard_state);
     let mut content = header.encode().to_vec();
     let batch = batch.finish(header.sequence, content.len() as u64, 0);

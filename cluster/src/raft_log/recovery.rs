@@ -261,7 +261,7 @@ fn compacted_index(last: &Scan) -> u64 {
     let records = last.batches.iter().flat_map(|batch| &batch.records);
     let indices = records.filter_map(|record| match record {
         Record::Compacted(metadata) => Some(metadata.index),
-        Record::Entry(_) | Record::HardState(_) | Record::ConfState(_) => None,
+        Record::Entry(_) | Record::HardState(_) | Record::Configuration(_) => None,
     });
     indices.max().unwrap_or(0)
 }

@@ -18,6 +18,8 @@ pub(super) struct LogState {
     pub(super) hard_state: HardState,
     /// The configuration.
     pub(super) conf_state: ConfState,
+    /// The index of the entry or snapshot that brought it; zero at first.
+    pub(super) conf_index: u64,
 }
 
 impl LogState {
@@ -65,13 +67,22 @@ impl LogState {
         self.hard_state.commit = self.hard_state.commit.max(self.compacted.0);
     }
 
-    /// The index, term and configuration to go on from, as a record.
+    /// The index and term to go on from, as a record.
     pub(super) fn compacted_record(&self) -> SnapshotMetadata {
-        let mut metadata =
-            SnapshotMetadata { index: self.compacted.0, term: self.compacted.1, ..Default::default() };
-        metadata.set_conf_state(self.conf_state.clone());
-        metadata
+        SnapshotMetadata { index: self.compacted.0, term: self.compacted.1, ..Default::default() }
     }
+
+    /// The configuration and what brought it, as a record.
+    pub(super) fn configuration_record(&self) -> SnapshotMetadata {
+        configuration(&self.conf_state, self.conf_index)
+    }
+}
+
+/// A configuration and the index of what brought it, as they are written.
+pub(super) fn configuration(conf_state: &ConfState, index: u64) -> SnapshotMetadata {
+    let mut metadata = SnapshotMetadata { index, ..SnapshotMetadata::default() };
+    metadata.set_conf_state(conf_state.clone());
+    metadata
 }
 
 /// The reconstruction of a log from its segments, oldest first.
@@ -114,7 +125,10 @@ impl Replay {
                     self.state.hard_state = hard_state.clone();
                     self.state.hard_state.commit = hard_state.commit.max(self.compacted_index);
                 }
-                Record::ConfState(conf_state) => self.state.conf_state = conf_state.clone(),
+                Record::Configuration(metadata) => {
+                    self.state.conf_state = metadata.get_conf_state().clone();
+                    self.state.conf_index = metadata.index;
+                }
                 Record::Compacted(metadata) => self.compacted(metadata),
             }
         }
@@ -159,6 +173,5 @@ impl Replay {
         if metadata.index >= self.state.compacted.0 {
             self.state.compact(metadata.index, metadata.term);
         }
-        self.state.conf_state = metadata.get_conf_state().clone();
     }
 }

@@ -102,7 +102,7 @@ fn a_new_log_is_empty_and_stays_so() {
 fn what_was_appended_is_there_after_reopening() {
     let story = Story::new();
     let mut log = story.open();
-    log.set_conf_state(&configuration(&[1, 2, 3])).unwrap();
+    log.set_conf_state(&configuration(&[1, 2, 3]), 0).unwrap();
     log.append(&entries(1..=40, 1), Some(&hard_state(1, 2, 30)), true).unwrap();
     log.append(&[], Some(&hard_state(1, 2, 40)), false).unwrap();
     drop(log);
@@ -131,7 +131,7 @@ fn a_lower_index_supersedes_what_follows_it_across_segments() {
 fn compaction_deletes_the_segments_that_only_held_what_is_compacted() {
     let story = Story::new();
     let mut log = story.open();
-    log.set_conf_state(&configuration(&[1, 2, 3])).unwrap();
+    log.set_conf_state(&configuration(&[1, 2, 3]), 0).unwrap();
     for index in 1..=60 {
         log.append(&[entry(index, 1)], Some(&hard_state(1, 3, index)), true).unwrap();
     }
@@ -532,7 +532,7 @@ fn carry_out(node: &mut RawNode<RaftLog>) -> Vec<u64> {
 #[test]
 fn a_raft_core_lives_on_the_log_through_restarts_and_compactions() {
     let story = Story::new();
-    story.open().set_conf_state(&configuration(&[1])).unwrap();
+    story.open().set_conf_state(&configuration(&[1]), 0).unwrap();
     let logger = slog::Logger::root(slog::Discard, slog::o!());
     let mut applied = 0;
     for life in 1..=5 {

@@ -31,7 +31,12 @@ impl Replica {
             };
             let (revision, compacted) = (store.revision(), store.compacted_revision());
             self.observer.event(&ReplicaEvent::Entry { index: entry.index, data: command_data(&entry) });
-            let applied = apply_entry(store, &entry, ranges)?;
+            let applied = match entry.get_entry_type() {
+                EntryType::EntryNormal => apply_entry(store, &entry, ranges)?,
+                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                    self.apply_change(&entry, proposal.is_some())?
+                }
+            };
             self.observer.event(&ReplicaEvent::Applied {
                 index: entry.index,
                 term: entry.term,
@@ -61,7 +66,7 @@ impl Replica {
                     self.take_leases_over();
                 }
             }
-            AppliedEntry::Skipped => {}
+            AppliedEntry::Skipped | AppliedEntry::Members(_) => {}
             AppliedEntry::Command(command, result) => {
                 let answer = result.as_ref().and_then(|result| result.as_ref().ok());
                 self.note_lease_command(command, answer, asker);
@@ -92,6 +97,7 @@ impl Replica {
         }
         let result = match applied {
             AppliedEntry::Command(_, result) => result,
+            AppliedEntry::Members(answer) => Some(Ok(answer)),
             AppliedEntry::Empty | AppliedEntry::Skipped => None,
         };
         match (proposal.asker, result) {
@@ -114,11 +120,13 @@ enum Ranges {
 }
 
 /// What an entry was.
-enum AppliedEntry {
+pub(super) enum AppliedEntry {
     /// Nothing but the first of a term.
     Empty,
     /// The store had it already.
     Skipped,
+    /// A change of the members, with its answer.
+    Members(Answer),
     /// A command, with its result if anybody can wait for one.
     Command(Command, Option<Result<Answer, Refusal>>),
 }
@@ -131,27 +139,21 @@ fn command_data(entry: &Entry) -> Vec<u8> {
     }
 }
 
+/// Applies an entry that does not change the configuration.
 fn apply_entry(store: &mut Store, entry: &Entry, ranges: Ranges) -> Result<AppliedEntry, ReplicaError> {
-    match entry.get_entry_type() {
-        EntryType::EntryNormal if entry.data.is_empty() => {
-            store.advance(entry.index, entry.term)?;
-            Ok(AppliedEntry::Empty)
-        }
-        EntryType::EntryNormal => {
-            let command = wire::decode::<Command>(&entry.data)
-                .map_err(|source| ReplicaError::Entry { index: entry.index, source })?;
-            let command = match ranges {
-                Ranges::CarriedOut => command,
-                Ranges::LeftOut => mvcc::without_ranges(command),
-            };
-            Ok(match store.apply(entry.index, entry.term, &command)? {
-                Applied::Done(result) => AppliedEntry::Command(command, Some(result)),
-                Applied::Noted => AppliedEntry::Command(command, None),
-                Applied::Skipped => AppliedEntry::Skipped,
-            })
-        }
-        EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-            unreachable!("the configuration is fixed, and no replica proposes a change of it")
-        }
+    if entry.data.is_empty() {
+        store.advance(entry.index, entry.term)?;
+        return Ok(AppliedEntry::Empty);
     }
+    let command = wire::decode::<Command>(&entry.data)
+        .map_err(|source| ReplicaError::Entry { index: entry.index, source })?;
+    let command = match ranges {
+        Ranges::CarriedOut => command,
+        Ranges::LeftOut => mvcc::without_ranges(command),
+    };
+    Ok(match store.apply(entry.index, entry.term, &command)? {
+        Applied::Done(result) => AppliedEntry::Command(command, Some(result)),
+        Applied::Noted => AppliedEntry::Command(command, None),
+        Applied::Skipped => AppliedEntry::Skipped,
+    })
 }

@@ -45,10 +45,7 @@ impl Replica {
             Call::Status => return self.answer_status(client, id),
             Call::Defragment => return self.defragment(client, id),
             Call::Watch(call) => self.take_watch_call(client, call),
-            Call::Member(_) => {
-                let text = "the members of this cluster are fixed".to_owned();
-                self.reply(client, id, Outcome::Refused { refusal: None, text });
-            }
+            Call::Member(call) => self.take_member_call(client, id, call),
             Call::Compact { revision, physical } => {
                 let asker = if physical { Asker::Compaction { client, id } } else { asker };
                 self.propose_for(asker, &Command::Compact { revision });
@@ -120,7 +117,7 @@ impl Replica {
         }
     }
 
-    fn queue_query(&mut self, client: u64, id: u64, query: Query) {
+    pub(super) fn queue_query(&mut self, client: u64, id: u64, query: Query) {
         if self.leads_or_says_who(client, id) {
             let deadline = self.request_deadline();
             self.reads.queue(client, id, query, deadline);
@@ -193,7 +190,7 @@ impl Replica {
         if !self.leads_or_says_who(client, id) {
             return;
         }
-        if !self.config.peers.contains(&to) {
+        if !self.membership().voters.contains(&to) {
             let text = "etcdserver: bad leader transferee".to_owned();
             return self.reply(client, id, Outcome::Refused { refusal: None, text });
         }

@@ -50,10 +50,7 @@ impl Replica {
             Ok(frame) => frame,
             Err(error) => return self.observer.event(&ReplicaEvent::FrameDropped { from, error }),
         };
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        if peer.hear(hello) {
+        if self.peers.heard_of(from).hear(hello) {
             self.observer.event(&ReplicaEvent::PeerHello { from, hello });
         }
         match payload {

@@ -10,6 +10,7 @@ mod compacting;
 mod flushing;
 mod inbound;
 mod leases;
+mod members;
 mod proposals;
 mod reads;
 mod ready;
@@ -20,6 +21,7 @@ mod space;
 mod watching;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::error::ReplicaError;
 use crate::frame::FrameWriter;
 use crate::hello::Hello;
 use crate::lease::Lessor;
+use crate::membership::Membership;
 use crate::mvcc::Store;
 use crate::observer::{Observer, Recovery, ReplicaEvent};
 use crate::peers::Peers;
@@ -156,6 +159,8 @@ impl Replica {
         let startup::Ready { log, store, recovery, flushed } =
             startup::start(&config, &directory, &*observer)?;
         let applied = store.as_ref().map_or(0, Store::applied_index);
+        let peers = Membership::of(log.conf_state()).ids().into_iter().chain(config.peers.iter().copied());
+        let peers = peers.collect::<BTreeSet<u64>>();
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = raft::RawNode::new(&raft_config(&config, applied), log, &logger)?;
         let hello = Hello::of_this_start(config.release, config.engine);
@@ -168,7 +173,7 @@ impl Replica {
             frames: FrameWriter::new(&hello),
             hello,
             node,
-            peers: Peers::new(config.id, &config.peers),
+            peers: Peers::new(config.id, peers),
             proposals: Proposals::default(),
             reads: Reads::default(),
             forgetting: Vec::new(),
@@ -180,7 +185,10 @@ impl Replica {
             attempts: 0,
             receiving: None,
             staged: None,
-            rebuild: (recovery == Recovery::Rebuild).then(Rebuild::default),
+            rebuild: match recovery {
+                Recovery::Rebuild | Recovery::Join => Some(Rebuild::default()),
+                Recovery::Fresh | Recovery::Replay { .. } => None,
+            },
             unsynced: false,
             next_tick: Instant::now() + config.timing.tick,
             ballast,
@@ -204,6 +212,7 @@ impl Replica {
             vote: raft.vote,
             commit: raft.raft_log.committed,
         });
+        self.report_membership();
         self.report_compaction(None);
         self.report_state_hash()
     }
@@ -287,13 +296,14 @@ impl Replica {
         Ok(())
     }
 
+    /// Whether this replica leads the cluster, and belongs to it.
     fn is_leader(&self) -> bool {
-        self.node.raft.state == StateRole::Leader
+        self.node.raft.state == StateRole::Leader && self.is_member()
     }
 
-    /// Who leads, as far as this replica knows.
+    /// Who leads, as far as this replica knows. Without belonging to the cluster it does not know.
     fn leader(&self) -> Option<u64> {
-        Some(self.node.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
+        Some(self.node.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID && self.is_member())
     }
 
     /// What the store has applied; zero while there is none.

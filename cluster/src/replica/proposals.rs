@@ -105,7 +105,7 @@ impl Replica {
     }
 
     /// Notes who waits for the last entries of the log.
-    fn await_entries(&mut self, askers: &[Asker]) {
+    pub(super) fn await_entries(&mut self, askers: &[Asker]) {
         let (term, last) = (self.node.raft.term, self.node.raft.raft_log.last_index());
         let deadline = self.request_deadline();
         for (index, asker) in (last + 1 - askers.len() as u64..).zip(askers) {

@@ -60,6 +60,8 @@ pub(super) enum Query {
     TimeToLive { lease: i64, keys: bool },
     /// All leases.
     Leases,
+    /// All members.
+    Members,
     /// That a lease be kept alive.
     KeepAlive { lease: i64 },
 }
@@ -169,7 +171,7 @@ impl Replica {
         match &read.query {
             Query::Kv(request) => self.serve_locally(client, id, request)?,
             Query::KeepAlive { lease } => return Ok(self.keep_alive(client, id, *lease)),
-            Query::HashKv { .. } | Query::TimeToLive { .. } | Query::Leases => {
+            Query::HashKv { .. } | Query::TimeToLive { .. } | Query::Leases | Query::Members => {
                 let outcome = match &self.store {
                     Some(store) => self.look_up(store, &read.query)?,
                     None => Outcome::Unavailable { may_have_happened: false },
@@ -196,6 +198,7 @@ impl Replica {
             Query::Leases => {
                 Some(Answer::Leases { revision, ids: store.leases().iter().map(|(id, _)| id).collect() })
             }
+            Query::Members => Some(Answer::Members(self.membership().list())),
             Query::Kv(_) | Query::KeepAlive { .. } => unreachable!("these are served otherwise"),
         };
         Ok(answer.map_or(Outcome::NotLeader { leader: self.leader() }, Outcome::Answer))
@@ -203,7 +206,7 @@ impl Replica {
 
     /// Answers a read from the state as it is.
     pub(super) fn serve_locally(&self, client: u64, id: u64, request: &Request) -> Result<(), ReplicaError> {
-        let outcome = match &self.store {
+        let outcome = match self.store.as_ref().filter(|_| self.is_member()) {
             Some(store) => match store.read(request)? {
                 Ok(response) => Outcome::Answer(Answer::Kv(response)),
                 Err(refusal) => refused(refusal),

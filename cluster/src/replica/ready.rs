@@ -81,6 +81,7 @@ impl Replica {
                 self.unsynced |= ready.must_sync();
             }
         }
+        self.take_appended_changes(ready.entries())?;
         if let Some(hard_state) = ready.hs() {
             self.observer.event(&ReplicaEvent::HardState {
                 term: hard_state.term,

@@ -135,6 +135,7 @@ impl Replica {
         assert_eq!(store.applied_index(), index, "what was laid out is what was checked");
         self.watches.restored(store.revision());
         self.store = Some(store);
+        self.report_membership();
         self.report_compaction(None);
         self.flushing = Flushing::new(index, index);
         self.rebuild = None;

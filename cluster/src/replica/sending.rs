@@ -25,10 +25,15 @@ impl Replica {
             return;
         };
         let applied = self.applied_index();
-        if !self.is_leader() || request.index > applied || !self.may_send_to(request.to) {
+        let is_member = self.node.raft.prs().get(request.to).is_some();
+        if !self.is_leader() || !is_member || request.index > applied || !self.may_send_to(request.to) {
             return;
         }
         let log = self.node.store();
+        if log.conf_index() > applied {
+            // After a restart: the configuration is not that of the state yet.
+            return;
+        }
         let term = log.term(applied).expect("the log reaches back to what is applied");
         let mut metadata = SnapshotMetadata { index: applied, term, ..SnapshotMetadata::default() };
         metadata.set_conf_state(log.conf_state().clone());

@@ -16,8 +16,9 @@ const NO_WATCH: i64 = -1;
 impl Replica {
     pub(super) fn create_watch(&mut self, client: u64, request: WatchRequest) {
         let (watch_id, start_revision) = (request.watch_id, request.start_revision);
-        let Some(revision) = self.store.as_ref().map(|store| store.revision()) else {
-            let reason = "this replica has no state yet".to_owned();
+        let served = self.store.as_ref().filter(|_| self.is_member());
+        let Some(revision) = served.map(|store| store.revision()) else {
+            let reason = "this replica has no state, or is no member".to_owned();
             let kind = WatchKind::Canceled { compact_revision: 0, reason };
             return self.send_watch((client, WatchMessage { watch_id, revision: 0, kind }));
         };

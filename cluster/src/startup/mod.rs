@@ -13,7 +13,7 @@ use raft::eraftpb::{ConfState, HardState};
 use snapshots::Release;
 
 pub use table::{
-    Decision, EngineState, Finding, FlushedIndex, Found, LogState, Refusal, WithoutState, decide,
+    Cluster, Decision, EngineState, Finding, FlushedIndex, Found, LogState, Refusal, WithoutState, decide,
 };
 
 use crate::config::{EngineChange, ReplicaConfig};
@@ -23,6 +23,7 @@ use crate::directory::{self, Directory};
 use crate::error::ReplicaError;
 use crate::flushed_index;
 use crate::install;
+use crate::membership::Membership;
 use crate::mvcc::{Store, StoreError};
 use crate::observer::{Observer, Recovery, ReplicaEvent};
 use crate::raft_log::RaftLog;
@@ -51,11 +52,11 @@ pub(crate) fn start(
     if let Some((step, index)) = resumed {
         observer.event(&ReplicaEvent::InstallResumed { step, index });
     }
-    check_configuration(config, &mut log)?;
+    write_first_configuration(config, &mut log)?;
     let probed = probe(config, directory)?;
     let flushed = flushed_index(config, directory, &log_state(&log))?;
     let found =
-        Found { engine: probed.state(), log: log_state(&log), flushed, has_peers: config.peers.len() > 1 };
+        Found { engine: probed.state(), log: log_state(&log), flushed, cluster: cluster_of(config.id, &log) };
     let start = Start {
         config,
         directory,
@@ -78,18 +79,24 @@ fn flushed_index(
     }
 }
 
-/// The configuration of the cluster is written once, at the first start, and never changes.
-fn check_configuration(config: &ReplicaConfig, log: &mut RaftLog) -> Result<(), ReplicaError> {
+/// The first configuration of the cluster is written at its first start. Whoever joins is told later.
+fn write_first_configuration(config: &ReplicaConfig, log: &mut RaftLog) -> Result<(), ReplicaError> {
+    if config.join || *log.conf_state() != ConfState::default() {
+        return Ok(());
+    }
     let mut voters = config.peers.clone();
     voters.sort_unstable();
-    let mut known = log.conf_state().voters.clone();
-    known.sort_unstable();
-    if known.is_empty() {
-        Ok(log.set_conf_state(&ConfState { voters, ..ConfState::default() })?)
-    } else if known == voters {
-        Ok(())
+    Ok(log.set_conf_state(&ConfState { voters, ..ConfState::default() }, 0)?)
+}
+
+/// What the raft log says of the cluster.
+fn cluster_of(own: u64, log: &RaftLog) -> Cluster {
+    if *log.conf_state() == ConfState::default() {
+        Cluster::Unknown
+    } else if Membership::of(log.conf_state()).has_others(own) {
+        Cluster::HasPeers
     } else {
-        Err(ReplicaError::Configuration(format!("`peers` is {voters:?}, but the raft log says {known:?}")))
+        Cluster::Alone
     }
 }
 
@@ -160,6 +167,7 @@ fn unusable(engine: EngineId, error: ReplicaError) -> Result<Probed, ReplicaErro
         | ReplicaError::RaftLog(_)
         | ReplicaError::Raft(_)
         | ReplicaError::Entry { .. }
+        | ReplicaError::ConfChange { .. }
         | ReplicaError::Panicked { .. } => false,
     };
     if !is_finding {
@@ -214,6 +222,7 @@ impl Start<'_> {
                 let store = self.in_wanted_engine(store, &mut log)?;
                 (Some(store), Recovery::Replay { from })
             }
+            (Decision::Join, _) => (None, Recovery::Join),
             (Decision::Fresh, Probed::Open(store, _)) => {
                 (Some(self.in_wanted_engine(store, &mut log)?), Recovery::Fresh)
             }
@@ -228,6 +237,8 @@ impl Start<'_> {
             }
         };
         raise_commit(&mut log, store.as_ref().map_or(0, Store::applied_index))?;
+        let configured = log.conf_index().min(log.last_index());
+        raise_commit(&mut log, configured)?;
         let flushed = self.settle_flushed_index(&log_state(&log))?;
         Ok(Ready { log, store, recovery, flushed })
     }
@@ -313,7 +324,8 @@ fn log_state(log: &RaftLog) -> LogState {
 }
 
 /// The commit index is written without a sync, so it may be older than what the store proves to be applied. The
-/// raft core takes no applied index above the commit index.
+/// raft core takes no applied index above the commit index. A configuration proves its entry committed, too: if that
+/// were to be committed again, it would be by the new voters, who may need a snapshot that there is only afterwards.
 fn raise_commit(log: &mut RaftLog, applied_index: u64) -> Result<(), ReplicaError> {
     if log.hard_state().commit >= applied_index {
         return Ok(());

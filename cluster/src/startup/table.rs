@@ -3,6 +3,7 @@
 //! ```text
 //! raft log    flushed    engine                            decision
 //! last < N    N          any                               refuse: the log has lost entries
+//! no members  any        any                               join: wait for a snapshot that says who they are
 //! untouched   any        no store                          fresh
 //! untouched   no or 0    opens, proves 0                   fresh
 //! any         any        no store                          without a state (below), nothing to set aside
@@ -37,8 +38,19 @@ pub struct Found {
     pub log: LogState,
     /// What the file says that the store had flushed.
     pub flushed: FlushedIndex,
-    /// Whether there are other replicas to fetch a snapshot from.
-    pub has_peers: bool,
+    /// What the raft log says of the cluster.
+    pub cluster: Cluster,
+}
+
+/// What a replica knows of the cluster that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cluster {
+    /// Nothing: it was never told who the members are.
+    Unknown,
+    /// There is no other member.
+    Alone,
+    /// There are other members to fetch a snapshot from.
+    HasPeers,
 }
 
 /// The store, as it was found.
@@ -94,6 +106,8 @@ impl LogState {
 pub enum Decision {
     /// Begin with nothing.
     Fresh,
+    /// Begin with nothing, and wait to be added to the cluster.
+    Join,
     /// Go on with the store, and apply the log from there.
     Replay {
         /// The first entry to apply.
@@ -213,7 +227,7 @@ pub enum Refusal {
 
 /// The table.
 pub fn decide(found: &Found) -> Decision {
-    let Found { engine, log, flushed, has_peers } = found;
+    let Found { engine, log, flushed, cluster } = found;
     let flushed_index = match flushed {
         FlushedIndex::Absent | FlushedIndex::Damaged => 0,
         FlushedIndex::Known(index) => *index,
@@ -221,6 +235,11 @@ pub fn decide(found: &Found) -> Decision {
     if flushed_index > log.last {
         return Decision::Refuse(Refusal::LogBehindFlushed { flushed: flushed_index, last: log.last });
     }
+    let has_peers = match cluster {
+        Cluster::Unknown => return Decision::Join,
+        Cluster::Alone => false,
+        Cluster::HasPeers => true,
+    };
     let flushed_index = flushed_index.max(log.cut());
     let without_state = |finding: Option<&Finding>| match (log.first, has_peers) {
         (1, _) => Ok(WithoutState::ReplayAll),
@@ -265,8 +284,10 @@ mod tests {
     /// One line for a decision.
     fn check(engine: EngineState, log: (u64, u64, u64), flushed: FlushedIndex, has_peers: bool) -> String {
         let (first, last, term) = log;
-        let decision = decide(&Found { engine, log: LogState { first, last, term }, flushed, has_peers });
+        let cluster = if has_peers { Cluster::HasPeers } else { Cluster::Alone };
+        let decision = decide(&Found { engine, log: LogState { first, last, term }, flushed, cluster });
         match decision {
+            Decision::Join => unreachable!("the members are known"),
             Decision::Fresh => "fresh".to_owned(),
             Decision::Replay { from } => format!("replay from {from}"),
             Decision::NoState(then) => format!("{then:?}"),
@@ -344,6 +365,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_knows_no_member_joins_whatever_its_log_holds() {
+        for (first, last, term) in [(1, 0, 0), (1, 0, 3), (1, 9, 3)] {
+            let log = LogState { first, last, term };
+            let found = Found {
+                engine: EngineState::Absent,
+                log,
+                flushed: FlushedIndex::Absent,
+                cluster: Cluster::Unknown,
+            };
+            assert_eq!(decide(&found), Decision::Join, "{log:?}");
+        }
+    }
+
+    #[test]
     fn each_row_that_the_flushed_index_decides() {
         use EngineState::{Absent, Opens};
         use FlushedIndex::{Damaged, Known};
@@ -395,9 +430,9 @@ mod tests {
             for first in 1..=5 {
                 for last in first - 1..=5 {
                     for term in 0..=2 {
-                        for (flushed, has_peers) in flushed_and_peers() {
+                        for (flushed, cluster) in flushed_and_clusters() {
                             let log = LogState { first, last, term };
-                            let found = Found { engine: engine.clone(), log, flushed, has_peers };
+                            let found = Found { engine: engine.clone(), log, flushed, cluster };
                             must_hold(&found, &decide(&found));
                             combinations += 1;
                         }
@@ -405,13 +440,14 @@ mod tests {
                 }
             }
         }
-        assert_eq!(combinations, 9 * 20 * 3 * 8 * 2);
+        assert_eq!(combinations, 9 * 20 * 3 * 8 * 3);
     }
 
-    fn flushed_and_peers() -> Vec<(FlushedIndex, bool)> {
+    fn flushed_and_clusters() -> Vec<(FlushedIndex, Cluster)> {
         let mut flushed = vec![FlushedIndex::Absent, FlushedIndex::Damaged];
         flushed.extend((0..=5).map(FlushedIndex::Known));
-        flushed.into_iter().flat_map(|flushed| [(flushed, false), (flushed, true)]).collect()
+        let clusters = [Cluster::Unknown, Cluster::Alone, Cluster::HasPeers];
+        flushed.into_iter().flat_map(|flushed| clusters.map(|cluster| (flushed, cluster))).collect()
     }
 
     fn must_hold(found: &Found, decision: &Decision) {
@@ -425,7 +461,13 @@ mod tests {
             flushed > log.last,
             matches!(decision, Decision::Refuse(Refusal::LogBehindFlushed { .. })),
         );
+        // Whoever knows no member uses nothing that it finds, unless it must not start at all.
+        assert_eq!(
+            found.cluster == Cluster::Unknown && flushed <= log.last,
+            matches!(decision, Decision::Join),
+        );
         match decision {
+            Decision::Join => {}
             Decision::Fresh => {
                 assert!(log.is_untouched() && flushed == 0);
                 assert!(matches!(found.engine, EngineState::Absent | EngineState::Opens { proves: 0 }));
@@ -453,13 +495,15 @@ mod tests {
             }
             Decision::Refuse(Refusal::LogBehindStore { proves, last }) => assert!(proves > last),
             Decision::Refuse(Refusal::LogBehindFlushed { .. }) => {}
-            Decision::Refuse(Refusal::NobodyToAsk { .. }) => assert!(!found.has_peers && log.first > 1),
+            Decision::Refuse(Refusal::NobodyToAsk { .. }) => {
+                assert!(found.cluster == Cluster::Alone && log.first > 1);
+            }
             Decision::Refuse(other) => panic!("{other}"),
         }
         let rebuilds = matches!(
             decision,
             Decision::NoState(WithoutState::Rebuild) | Decision::SetAside { then: WithoutState::Rebuild, .. }
         );
-        assert!(!rebuilds || found.has_peers);
+        assert!(!rebuilds || found.cluster == Cluster::HasPeers);
     }
 }

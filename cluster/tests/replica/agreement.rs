@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster::api::{Refusal, Request, ResponseBody};
 use cluster::client::Outcome;
 use cluster::design::{PersistBeforeSend, Reads};
-use cluster::{Recovery, ReplicaError, ReplicaEvent};
+use cluster::{Recovery, ReplicaEvent};
 use engines::EngineId;
 
 use crate::nodes::Nodes;
@@ -144,14 +144,19 @@ fn a_single_replica_is_a_cluster() {
 }
 
 #[test]
-fn a_change_of_the_peers_is_refused() {
+fn the_members_are_those_of_the_log_whatever_the_configuration_says_later() {
     let mut nodes = Nodes::started(&MEM);
     nodes.put("a", "1");
     nodes.stop(3).unwrap();
-    nodes.configure(3, |config| config.peers = vec![1, 3]);
+    nodes.configure(3, |config| config.peers = vec![3]);
+    let since = nodes.events[&3].len();
     nodes.start(3);
-    let error = nodes.join(3).unwrap_err();
-    assert!(matches!(error, ReplicaError::Configuration(_)) && !error.restart_may_help(), "{error}");
+    let voters = nodes.events[&3].wait("a start", since, |event| match event {
+        ReplicaEvent::MembersChanged { members, .. } => Some(members.voters.clone()),
+        _ => None,
+    });
+    assert_eq!(voters, [1, 2, 3].into());
+    nodes.assert_equal(&[1, 2, 3]);
 }
 
 #[test]

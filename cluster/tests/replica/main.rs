@@ -5,6 +5,7 @@
 mod agreement;
 mod leases;
 mod maintenance;
+mod members;
 mod network;
 mod nodes;
 mod rebuilding;

@@ -84,6 +84,13 @@ pub enum MemberCall {
         /// Its id.
         id: u64,
     },
+    /// Makes a voter of a learner, in the place of another voter.
+    Replace {
+        /// The voter to be removed.
+        out: u64,
+        /// The learner.
+        with: u64,
+    },
     /// Lists them.
     List,
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use model::raft::{self, Entry, RaftEvent, RaftEventKind};
+use model::raft::{self, Configuration, Entry, NodeSet, RaftEvent, RaftEventKind};
 
-/// One event per line: `node.incarnation what numbers…`; the numbers are the fields of the event in order.
+/// One event per line: `node.incarnation what numbers…`; the numbers are the fields of the event in order. Of a
+/// configuration they are its index and its voters.
 fn events(story: &str) -> Vec<RaftEvent> {
     let event = |(place, line): (usize, &str)| {
         let mut words = line.split_whitespace();
@@ -21,6 +22,12 @@ fn events(story: &str) -> Vec<RaftEvent> {
             }
             ("appends", &[index, term, hash]) => RaftEventKind::Appended(Entry { index, term, hash }),
             ("applies", &[index, term, hash]) => RaftEventKind::Applied(Entry { index, term, hash }),
+            ("configures", [index, voters @ ..]) => RaftEventKind::Configured(Configuration {
+                index: *index,
+                voters: voters.iter().copied().collect(),
+                outgoing: NodeSet::default(),
+                learners: NodeSet::default(),
+            }),
             ("installs", &[index]) => RaftEventKind::SnapshotInstalled { index },
             _ => panic!("not an event: {line}"),
         };
@@ -228,4 +235,56 @@ fn a_late_word_of_an_old_election_proves_nothing() {
          2.1 leads 4 6 3",
         &[],
     );
+}
+
+/// Node 3 is removed by entry 2. Node 1 hears of it before it goes down, node 2 by a snapshot.
+const REMOVAL: &str = "1.1 start 1 1 0 0
+                       1.1 configures 0 1 2 3
+                       2.1 start 1 1 0 0
+                       2.1 configures 0 1 2 3
+                       4.1 start 0 0 0 0
+                       4.1 configures 0
+                       1.1 applies 1 1 11
+                       1.1 configures 2 1 2
+                       1.1 applies 2 1 12
+                       1.1 applies 3 1 13
+                       2.1 applies 1 1 11
+                       2.1 configures 3 1 2
+                       2.1 installs 3
+                       1.1 applies 4 1 14
+                       1.2 start 1 1 4 1
+                       1.2 configures 2 1 2
+                       1.2 applies 2 1 12
+                       1.2 applies 3 1 13";
+
+#[test]
+fn a_change_of_the_members_comes_to_all_at_its_index() {
+    check(REMOVAL, &[]);
+}
+
+#[test]
+fn a_change_that_only_one_node_makes_is_found_at_the_next_entry_of_another() {
+    let story = "1.1 start 1 1 0 0
+                 1.1 configures 0 1 2 3
+                 2.1 start 1 1 0 0
+                 2.1 configures 0 1 2 3
+                 1.1 configures 1 1 2
+                 2.1 applies 1 2 21";
+    let goes_by = "node 2 goes by the configuration of 0, though it has come to 1 and there is one of 1";
+    check(story, &[goes_by]);
+    let other = "1.1 start 1 1 0 0
+                 1.1 configures 1 1 2
+                 2.1 start 1 1 0 0
+                 2.1 configures 1 1 2 3";
+    check(other, &["nodes 1 and 2 have different configurations at 1"]);
+}
+
+#[test]
+fn a_restart_that_forgets_a_change_is_found_at_once() {
+    let story = format!(
+        "{REMOVAL}
+         1.3 start 1 1 4 4
+         1.3 configures 0 1 2 3"
+    );
+    check(&story, &["node 1 goes by the configuration of 0, though it has come to 4 and there is one of 3"]);
 }
