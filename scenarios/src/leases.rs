@@ -33,7 +33,9 @@ pub(crate) fn check(evidence: &Evidence, history: &StoreHistory, truth: &Truth) 
     }
     violations.extend(lease::taken_over(&taken_over(&evidence.log.events, truth)));
     violations.extend(lease::answers(history, truth.states()));
-    let mut stores = evidence.log.contents.values().filter_map(|store| store.as_ref().ok());
+    let members = evidence.members();
+    let stores = evidence.log.contents.iter().filter(|(node, _)| members.contains(node));
+    let mut stores = stores.filter_map(|(_, store)| store.as_ref().ok());
     if let (Some(store), Some(_)) = (stores.next(), evidence.converged_at) {
         violations.extend(lease::keys_go_with_their_lease(&events(store), &revocations(truth, store)));
     }

@@ -81,7 +81,7 @@ fn linearizable(history: &StoreHistory) -> Result<Option<Violation>, u64> {
 fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut replicas = Vec::new();
-    let members = members(evidence);
+    let members = evidence.members();
     for (&node, contents) in evidence.log.contents.iter().filter(|(node, _)| members.contains(node)) {
         match contents {
             Ok(contents) => replicas.push(ReplicaContents {
@@ -358,14 +358,6 @@ fn configuration(index: u64, members: &Membership) -> Configuration {
     }
 }
 
-/// The members of the cluster in the end. Who was removed owes nothing any more, and whoever never joined.
-fn members(evidence: &Evidence) -> BTreeSet<u64> {
-    match &evidence.log.members {
-        Some((_, members)) => members.ids(),
-        None => evidence.plan.first_members().into_iter().collect(),
-    }
-}
-
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).expect("virtual time fits")
 }
@@ -386,7 +378,7 @@ fn live(evidence: &Evidence) -> Vec<Violation> {
     if evidence.converged_at.is_none() {
         let healing =
             Healing { healed_at_ns: nanoseconds(evidence.healed_at), bound_ns: nanoseconds(LIVENESS_BOUND) };
-        let members = members(evidence);
+        let members = evidence.members();
         let progress: Vec<_> = evidence
             .log
             .applied

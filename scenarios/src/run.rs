@@ -55,6 +55,16 @@ pub(crate) struct Evidence {
     pub(crate) virtual_time: Duration,
 }
 
+impl Evidence {
+    /// The members of the cluster in the end. Who was removed owes nothing any more, and whoever never joined.
+    pub(crate) fn members(&self) -> BTreeSet<u64> {
+        match &self.log.members {
+            Some((_, members)) => members.ids(),
+            None => self.plan.first_members().into_iter().collect(),
+        }
+    }
+}
+
 /// Runs a plan in this process, which must not run another one. See [`crate::execute`].
 pub fn run(plan: &Plan, options: RunOptions) -> Report {
     let machine_options = Options {
