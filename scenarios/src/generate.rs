@@ -109,7 +109,7 @@ pub(crate) fn calm(seed: u64) -> Plan {
 }
 
 /// A plan with load and without any fault.
-fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
+pub(crate) fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
     let nodes = nodes
         .iter()
         .map(|&(engine, release)| NodePlan {
@@ -155,7 +155,7 @@ fn mixed_engines(entropy: &mut Entropy) -> [EngineId; 3] {
     engines
 }
 
-fn policy(entropy: &mut Entropy) -> Policy {
+pub(crate) fn policy(entropy: &mut Entropy) -> Policy {
     match entropy.below(4) {
         0 => Policy::Priority { change_points: 3 + u32::try_from(entropy.below(20)).expect("small") },
         1 => Policy::Fixed,
@@ -217,7 +217,7 @@ fn fault_time(entropy: &mut Entropy) -> u64 {
 
 /// Crashes at disk operations of any thread, or at any time; some fall inside a write, some on a background
 /// thread, some again during recovery.
-fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high: u64) {
+pub(crate) fn crashes(plan: &mut Plan, entropy: &mut Entropy, crash: Crash, low: u64, high: u64) {
     for _ in 0..entropy.between(low, high) {
         let at = (!entropy.chance(Ratio::percent(15))).then(|| place(entropy));
         let again = if entropy.chance(Ratio::percent(35)) { entropy.between(1, 2) } else { 0 };
@@ -244,7 +244,7 @@ fn place(entropy: &mut Entropy) -> CrashPlace {
     CrashPlace { operation: entropy.between(1, 40), inside, filter }
 }
 
-fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
+pub(crate) fn partitions(plan: &mut Plan, entropy: &mut Entropy) {
     for _ in 0..entropy.between(1, 6) {
         let target = target(entropy);
         let shape = match entropy.below(5) {

@@ -27,6 +27,7 @@ mod targeted;
 mod translate;
 mod transport;
 mod unknown;
+pub mod upgrades;
 mod world;
 pub mod zoo;
 

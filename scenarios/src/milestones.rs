@@ -1,8 +1,9 @@
 //! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
 
 use crate::run::Evidence;
+use crate::upgrades;
 use crate::world::ObservedStop;
-use cluster::{ReplicaEvent, SnapshotOutcome};
+use cluster::{InstallStep, ReplicaEvent, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
 use std::collections::BTreeSet;
@@ -46,13 +47,19 @@ pub enum Milestone {
     Upgraded,
     /// A store was converted in place from one engine to another.
     Converted,
+    /// A conversion that was interrupted was finished at a start.
+    ConversionResumed,
+    /// A start with another engine than the store's was refused.
+    WrongEngineRefused,
+    /// A conversion was refused by a release that does not know the store's engine.
+    ConversionRefused,
     /// An interrupted installation was finished, or undone, at a start.
     InstallResumed,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -70,6 +77,9 @@ impl Milestone {
         Self::EngineRebuilt,
         Self::Upgraded,
         Self::Converted,
+        Self::ConversionResumed,
+        Self::WrongEngineRefused,
+        Self::ConversionRefused,
         Self::InstallResumed,
     ];
 
@@ -93,6 +103,9 @@ impl Milestone {
             Self::EngineRebuilt => "replica rebuilt after its engine broke a promise",
             Self::Upgraded => "node upgraded",
             Self::Converted => "store converted in place",
+            Self::ConversionResumed => "interrupted conversion finished",
+            Self::WrongEngineRefused => "start with the wrong engine refused",
+            Self::ConversionRefused => "conversion refused by a release that does not know the engine",
             Self::InstallResumed => "interrupted installation finished or undone",
         }
     }
@@ -118,6 +131,12 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
         (rebuilt(evidence), Milestone::EngineRebuilt),
     ];
+    let (engine_refused, conversion_refused) = upgrades::refused(evidence);
+    let refused = [
+        (engine_refused, Milestone::WrongEngineRefused),
+        (conversion_refused, Milestone::ConversionRefused),
+    ];
+    reached.extend(refused.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached
 }
@@ -155,6 +174,9 @@ fn at_stop(observed: &ObservedStop) -> Vec<Milestone> {
 fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
     match event {
         ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
+        ReplicaEvent::InstallResumed { step, index: None } if *step != InstallStep::PutOldBack => {
+            Some(Milestone::ConversionResumed)
+        }
         ReplicaEvent::InstallResumed { .. } => Some(Milestone::InstallResumed),
         ReplicaEvent::Converted { .. } => Some(Milestone::Converted),
         ReplicaEvent::SnapshotReceived { outcome, prefix, .. } => match outcome {

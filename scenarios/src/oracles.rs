@@ -7,6 +7,7 @@ use crate::refusal;
 use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::unknown;
+use crate::upgrades;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
 use model::durability::{self, ReplicaContents, StoredVersion};
@@ -35,6 +36,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
+    violations.extend(upgrades::check(&evidence.mistakes, &evidence.stops, &evidence.log.events));
     Judgement { violations, undecided_after_steps }
 }
 
@@ -443,8 +445,11 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
     let faulty_disks = faulty_disks(evidence);
     let mut violations = Vec::new();
     for stop in evidence.stops.iter().filter(|stop| stop.stop.cause == sim::StopCause::Exit) {
+        // What is said by a start that must be refused is judged apart.
+        let is_mistaken = evidence.mistakes.iter().any(|mistake| mistake.ended_by(stop));
         if let Err(why) = &stop.stop.result
             && !faulty_disks
+            && !is_mistaken
         {
             let message = format!(
                 "node {} ({}) stopped by itself at {:.3} s",

@@ -297,12 +297,14 @@ pub struct Upgrade {
 }
 
 /// What becomes of a node's data when its engine changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EngineChange {
     /// The data is copied into the new engine.
     ConvertInPlace,
     /// The data is set aside, and fetched from a peer.
     WipeAndFetch,
+    /// Nothing may: the start must be refused. Then the node is started as it was.
+    Refuse,
 }
 
 /// A plan that cannot be read.

@@ -4,6 +4,7 @@ use crate::milestones::{self, Milestone};
 use crate::oracles::{self, Judgement};
 use crate::plan::Plan;
 use crate::run::Evidence;
+use crate::upgrades;
 use crate::world::FaultCounters;
 use cluster::{ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
@@ -116,6 +117,8 @@ pub struct Report {
     pub liveness_waived: Option<LivenessWaiver>,
     /// What the run is known to have reached.
     pub milestones: BTreeSet<Milestone>,
+    /// The routes of upgrades that were taken to their end, by the names of [`crate::upgrades::Route`].
+    pub upgrade_routes: BTreeSet<String>,
     /// The verdict.
     pub verdict: Verdict,
     /// Last disk operations of each node that a violation may be about, as text.
@@ -176,6 +179,7 @@ impl Report {
         report.findings.extend(hanging(evidence));
         report.liveness_waived = oracles::liveness_waiver(evidence);
         report.milestones = milestones::reached(evidence);
+        report.upgrade_routes = upgrades::routes_taken(evidence).iter().map(ToString::to_string).collect();
         if !judgement.violations.is_empty() {
             report.last_operations = evidence.last_operations.clone();
             report.verdict = Verdict::Violated { violations: judgement.violations };
@@ -215,6 +219,7 @@ impl Report {
             findings: Vec::new(),
             liveness_waived: None,
             milestones: BTreeSet::new(),
+            upgrade_routes: BTreeSet::new(),
             verdict: Verdict::Held,
             last_operations: Vec::new(),
             trace: 0,

@@ -6,6 +6,7 @@ use crate::observation::{Log, SharedLog};
 use crate::oracles;
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
+use crate::upgrades::{Done, Mistake};
 use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
 use sim::disk::FaultCounters as DiskFaults;
@@ -37,6 +38,8 @@ pub(crate) struct Evidence {
     pub(crate) stops: Vec<ObservedStop>,
     pub(crate) panics: Vec<(u64, String, String)>,
     pub(crate) counters: FaultCounters,
+    pub(crate) upgrades: Vec<Done>,
+    pub(crate) mistakes: Vec<Mistake>,
     pub(crate) disk_faults: Vec<DiskFaults>,
     /// Calls that failed, or were cut short, for want of space.
     pub(crate) no_space: u64,
@@ -109,6 +112,10 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     let pending = start_clients(&world);
     machine.sleep_until(Duration::from_millis(world.plan.heal_at_ms)).await;
     heal(&world);
+    // An upgrade that is under way is the operator's doing, and no fault to recover from.
+    while world.upgrading.get() {
+        machine.sleep(Duration::from_millis(20)).await;
+    }
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
     let converged_at = converge(&world, healed_at).await;
@@ -127,6 +134,8 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
             .map(|(node, panic)| (node, format!("{}: {}", panic.thread, panic.message), panic.backtrace()))
             .collect(),
         counters: *world.counters.borrow(),
+        upgrades: world.upgrades.take(),
+        mistakes: world.mistakes.take(),
         disk_faults: (1..=world.count()).flat_map(|node| machine.disk_faults(world.id(node))).collect(),
         no_space: (1..=world.count()).map(|node| machine.no_space_count(world.id(node))).sum(),
         network: machine.network_counters(),

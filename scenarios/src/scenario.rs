@@ -4,6 +4,7 @@ use crate::generate;
 use crate::kill_gate;
 use crate::plan::Plan;
 use crate::targeted;
+use crate::upgrades;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +27,8 @@ pub enum Scenario {
     MixedReleases,
     /// Kills at random disk operations, one after another and all at once.
     KillGate,
+    /// Every way from one release and engine to another.
+    UpgradeMatrix,
 }
 
 /// A scenario that does not exist.
@@ -38,7 +41,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -47,6 +50,7 @@ impl Scenario {
         Self::Lagging,
         Self::MixedReleases,
         Self::KillGate,
+        Self::UpgradeMatrix,
     ];
 
     /// The name on the command line and in plans.
@@ -60,6 +64,7 @@ impl Scenario {
             Self::Lagging => "lagging",
             Self::MixedReleases => "mixed-releases",
             Self::KillGate => "kill-gate",
+            Self::UpgradeMatrix => "upgrade-matrix",
         }
     }
 
@@ -82,6 +87,9 @@ impl Scenario {
             Self::KillGate => {
                 "process kills and power failures at random disk operations, of one replica up to all at once"
             }
+            Self::UpgradeMatrix => {
+                "from one release and engine to two others and back, node by node, each way there is, with mistakes"
+            }
         }
     }
 
@@ -96,6 +104,7 @@ impl Scenario {
             Self::Lagging => targeted::lagging(seed),
             Self::MixedReleases => targeted::mixed_releases(seed),
             Self::KillGate => kill_gate::plan(seed),
+            Self::UpgradeMatrix => upgrades::plan(seed),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::observation::{Contents, Listener, PauseSpan, SharedLog, StoredVersion};
 use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
 use crate::transport::SimulatedTransport;
+use crate::upgrades::{Done, Installed, Mistake};
 use cluster::ReplicaConfig;
 use cluster::mvcc::Store;
 use sim::disk::Profile;
@@ -11,7 +12,7 @@ use sim::{
     Process, Stop, StopCause,
 };
 use snapshots::Release;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub(crate) struct ObservedStop {
     pub(crate) at: Duration,
     /// Numbered from 1.
     pub(crate) node: u64,
+    pub(crate) incarnation: u32,
     pub(crate) engine: EngineName,
     pub(crate) stop: Stop,
     /// Whether the replica had not come up yet.
@@ -67,6 +69,11 @@ pub(crate) struct World {
     pub(crate) nodes: RefCell<Vec<Node>>,
     pub(crate) stops: RefCell<Vec<ObservedStop>>,
     pub(crate) panics: RefCell<Vec<(u64, sim::Panic)>>,
+    /// Upgrades that were done, and starts that had to be refused.
+    pub(crate) upgrades: RefCell<Vec<Done>>,
+    pub(crate) mistakes: RefCell<Vec<Mistake>>,
+    /// Set while a node is being upgraded.
+    pub(crate) upgrading: Cell<bool>,
     /// Set when the run is over and stores are to be read out.
     finishing: RefCell<bool>,
     pub(crate) counters: RefCell<FaultCounters>,
@@ -124,6 +131,9 @@ impl World {
             nodes,
             stops: RefCell::default(),
             panics: RefCell::default(),
+            upgrades: RefCell::default(),
+            mistakes: RefCell::default(),
+            upgrading: Cell::new(false),
             finishing: RefCell::new(false),
             counters: RefCell::default(),
         })
@@ -147,7 +157,7 @@ impl World {
     /// Starts replica `number`, if it is down and not held.
     pub(crate) fn start(&self, number: u64) {
         let (id, held) = self.with_node(number, |node| (node.id, node.held));
-        if held || self.machine.is_up(id) {
+        if held || self.machine.is_up(id) || *self.finishing.borrow() {
             return;
         }
         let again = self.with_node(number, |node| {
@@ -173,6 +183,7 @@ impl World {
             config.on_engine_change = match change {
                 EngineChange::ConvertInPlace => cluster::EngineChange::ConvertInPlace,
                 EngineChange::WipeAndFetch => cluster::EngineChange::WipeAndFetch,
+                EngineChange::Refuse => cluster::EngineChange::Refuse,
             };
             tune(&mut config);
             config.engine_options.sync_after_open = sync_after_open;
@@ -198,6 +209,22 @@ impl World {
             node.change = change;
         });
         self.start(number);
+    }
+
+    /// What replica `number` has installed, and what it does with the data of another engine.
+    pub(crate) fn installed(&self, number: u64) -> (Installed, EngineChange) {
+        self.with_node(number, |node| {
+            (Installed { release: node.release, engine: node.engine.0 }, node.change)
+        })
+    }
+
+    /// Starts a held node once, with a release and engine that it must refuse; it stays held.
+    pub(crate) fn start_by_mistake(&self, number: u64, wanted: Installed, change: EngineChange) {
+        let (Installed { engine: found, .. }, _) = self.installed(number);
+        self.release(number, wanted.release, EngineName(wanted.engine), change);
+        self.with_node(number, |node| node.held = true);
+        let incarnation = self.machine.incarnation(self.id(number));
+        self.mistakes.borrow_mut().push(Mistake { node: number, incarnation, found, wanted });
     }
 
     /// Notes how long replica `number` stays down after its next crash, and how it crashes again.
@@ -278,6 +305,7 @@ impl World {
         self.stops.borrow_mut().push(ObservedStop {
             at: now,
             node: number,
+            incarnation,
             engine,
             stop,
             recovering,
