@@ -46,6 +46,18 @@ pub enum ReplicaError {
         /// Why.
         source: WireError,
     },
+    /// A quorum of the peers agrees that the state is another at an applied index.
+    #[error(
+        "the state at applied index {applied_index} has the hash {own:016x}, but a quorum of the peers has {theirs:016x}"
+    )]
+    Diverged {
+        /// Where.
+        applied_index: u64,
+        /// The hash of this replica's state.
+        own: u64,
+        /// That of the peers' states.
+        theirs: u64,
+    },
     /// The replica panicked; the raft core does so where it meets a state that cannot be.
     #[error("panic: {message}")]
     Panicked {
@@ -65,6 +77,7 @@ impl ReplicaError {
             | ReplicaError::Engine(_)
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
+            | ReplicaError::Diverged { .. }
             | ReplicaError::Panicked { .. } => true,
         }
     }
@@ -92,6 +105,7 @@ impl ReplicaError {
             | ReplicaError::Refused(_)
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
+            | ReplicaError::Diverged { .. }
             | ReplicaError::Panicked { .. } => false,
         }
     }

@@ -1,6 +1,8 @@
 //! Carries out what a plan says goes wrong.
 
 use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, Target, Upgrade};
+use crate::rot;
+use crate::space;
 use crate::upgrades::{self, Done, Installed, Route};
 use crate::world::World;
 use sim::network::Partition;
@@ -49,6 +51,23 @@ async fn carry_out(world: Rc<World>, planned: PlannedFault) {
                 world.machine.sleep(Duration::from_millis(for_ms)).await;
                 world.machine.resume(node);
             }
+        }
+        Fault::FillDisk { target, free_bytes, for_ms } => {
+            let node = world.id(world.resolve(target));
+            world.machine.fill_disk(node, free_bytes);
+            world.counters.borrow_mut().full_disks += 1;
+            world.machine.sleep(Duration::from_millis(for_ms)).await;
+            world.machine.free_disk(node);
+            space::disarm(&world, Duration::from_millis(world.plan.heal_at_ms)).await;
+        }
+        Fault::Rot { target, place, sectors, down_ms } => {
+            let node = world.resolve(target);
+            let id = world.id(node);
+            if world.machine.is_up(id) {
+                world.expect_crash(node, Duration::from_millis(down_ms), Crash::ProcessKill, &[]);
+                world.machine.crash(id, Crash::ProcessKill);
+            }
+            rot::at_rest(&world, node, place, sectors);
         }
         Fault::StepClock { target, by_ms } => {
             world.machine.step_clock(world.id(world.resolve(target)), by_ms.saturating_mul(1_000_000));

@@ -1,9 +1,11 @@
 //! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
 
+use crate::observation::Observed;
+use crate::rot;
 use crate::run::Evidence;
 use crate::upgrades;
 use crate::world::ObservedStop;
-use cluster::{InstallStep, ReplicaEvent, SnapshotOutcome};
+use cluster::{InstallStep, Recovery, ReplicaEvent, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
 use std::collections::BTreeSet;
@@ -55,11 +57,31 @@ pub enum Milestone {
     ConversionRefused,
     /// An interrupted installation was finished, or undone, at a start.
     InstallResumed,
+    /// The alarm about a full disk was raised.
+    AlarmRaised,
+    /// It was cleared.
+    AlarmCleared,
+    /// A replica without space gave up its ballast and went on.
+    BallastGivenUp,
+    /// A replica without space and ballast waited for space.
+    WaitedForSpace,
+    /// The ballast came back.
+    SpaceRegained,
+    /// An engine found out that its files had rotted.
+    RotFoundByEngine,
+    /// The comparison of hashes found out that an engine's files had rotted.
+    RotFoundByComparison,
+    /// Clients were served what had rotted, before it was found out.
+    RotServed,
+    /// A replica whose engine's files had rotted has its state back.
+    RotRepaired,
+    /// A replica whose raft log had rotted refused to start.
+    RottenLogRefused,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 31] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -81,6 +103,16 @@ impl Milestone {
         Self::WrongEngineRefused,
         Self::ConversionRefused,
         Self::InstallResumed,
+        Self::AlarmRaised,
+        Self::AlarmCleared,
+        Self::BallastGivenUp,
+        Self::WaitedForSpace,
+        Self::SpaceRegained,
+        Self::RotFoundByEngine,
+        Self::RotFoundByComparison,
+        Self::RotServed,
+        Self::RotRepaired,
+        Self::RottenLogRefused,
     ];
 
     /// In words.
@@ -107,6 +139,16 @@ impl Milestone {
             Self::WrongEngineRefused => "start with the wrong engine refused",
             Self::ConversionRefused => "conversion refused by a release that does not know the engine",
             Self::InstallResumed => "interrupted installation finished or undone",
+            Self::AlarmRaised => "alarm about a full disk raised",
+            Self::AlarmCleared => "alarm about a full disk cleared",
+            Self::BallastGivenUp => "ballast given up for want of space",
+            Self::WaitedForSpace => "replica without ballast waited for space",
+            Self::SpaceRegained => "ballast restored",
+            Self::RotFoundByEngine => "rot found by the engine",
+            Self::RotFoundByComparison => "rot found by the comparison of hashes",
+            Self::RotServed => "rot served before it was found",
+            Self::RotRepaired => "state rebuilt after rot",
+            Self::RottenLogRefused => "rotten raft log refused",
         }
     }
 }
@@ -136,6 +178,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (engine_refused, Milestone::WrongEngineRefused),
         (conversion_refused, Milestone::ConversionRefused),
     ];
+    reached.extend(of_rot(evidence));
     reached.extend(refused.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached
@@ -174,6 +217,11 @@ fn at_stop(observed: &ObservedStop) -> Vec<Milestone> {
 fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
     match event {
         ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
+        ReplicaEvent::Alarm { active: true, .. } => Some(Milestone::AlarmRaised),
+        ReplicaEvent::Alarm { active: false, .. } => Some(Milestone::AlarmCleared),
+        ReplicaEvent::OutOfSpace { had_ballast: true, .. } => Some(Milestone::BallastGivenUp),
+        ReplicaEvent::OutOfSpace { had_ballast: false, .. } => Some(Milestone::WaitedForSpace),
+        ReplicaEvent::SpaceRegained => Some(Milestone::SpaceRegained),
         ReplicaEvent::InstallResumed { step, index: None } if *step != InstallStep::PutOldBack => {
             Some(Milestone::ConversionResumed)
         }
@@ -223,10 +271,38 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::WatchCaughtUp { .. }
         | ReplicaEvent::WatchFellBehind { .. }
         | ReplicaEvent::WatchCanceled { .. }
-        | ReplicaEvent::Alarm { .. }
-        | ReplicaEvent::OutOfSpace { .. }
-        | ReplicaEvent::SpaceRegained => None,
+        | ReplicaEvent::StoreDiverged { .. } => None,
     }
+}
+
+/// What became of files that rotted.
+fn of_rot(evidence: &Evidence) -> BTreeSet<Milestone> {
+    let mut reached = BTreeSet::new();
+    if !rot::may_rot(&evidence.plan) {
+        return reached;
+    }
+    let events = &evidence.log.events;
+    for (index, observed) in events.iter().enumerate() {
+        let found = match observed.event {
+            ReplicaEvent::EngineFinding { .. } => Milestone::RotFoundByEngine,
+            ReplicaEvent::StoreDiverged { .. } => Milestone::RotFoundByComparison,
+            _ => continue,
+        };
+        reached.insert(found);
+        let is_back = |later: &&Observed| match later.event {
+            ReplicaEvent::Started { recovery, .. } => recovery != Recovery::Rebuild,
+            ReplicaEvent::SnapshotInstallEnd { .. } => true,
+            _ => false,
+        };
+        if events[index..].iter().filter(|later| later.node == observed.node).any(|later| is_back(&later)) {
+            reached.insert(Milestone::RotRepaired);
+        }
+    }
+    let refused = |stop: &ObservedStop| stop.stop.result.as_ref().is_err_and(|why| rot::is_refusal_of_log(why));
+    if evidence.stops.iter().any(refused) {
+        reached.insert(Milestone::RottenLogRefused);
+    }
+    reached
 }
 
 /// A node led when it was frozen, and another became leader before it went on.

@@ -197,5 +197,6 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::Alarm { .. } => "alarm",
         ReplicaEvent::OutOfSpace { .. } => "out of space",
         ReplicaEvent::SpaceRegained => "space regained",
+        ReplicaEvent::StoreDiverged { .. } => "store diverged",
     }
 }

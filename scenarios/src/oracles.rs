@@ -6,6 +6,8 @@ use crate::observation::Observed;
 use crate::refusal;
 use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
+use crate::rot;
+use crate::space;
 use crate::unknown;
 use crate::upgrades;
 use cluster::{Hello, Recovery, ReplicaEvent, SnapshotOutcome};
@@ -25,19 +27,23 @@ use std::time::Duration;
 pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
+    violations.extend(space::check(&history, &evidence.log.events));
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
     let order = linearizable(&decided(evidence, history));
     let undecided_after_steps = order.as_ref().err().copied();
-    violations.extend(order.ok().flatten());
-    violations.extend(equality::check(&hashes(&evidence.log.events)));
+    // What an engine served that had rotted, and that the comparison of hashes found, is the engine's finding.
+    let served = order.ok().flatten();
+    let served_rot = served.is_some() && rot::served_and_found(evidence);
+    violations.extend(served.filter(|_| !served_rot));
+    violations.extend(equality::check(&hashes(&rot::without_contradicted_hashes(evidence))));
     violations.extend(routing::check(&streams(evidence)));
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
     violations.extend(upgrades::check(&evidence.mistakes, &evidence.stops, &evidence.log.events));
-    Judgement { violations, undecided_after_steps }
+    Judgement { violations, undecided_after_steps, served_rot }
 }
 
 /// What the oracles say.
@@ -45,6 +51,8 @@ pub(crate) struct Judgement {
     pub(crate) violations: Vec<Violation>,
     /// Set where the search for a legal order was given up: then its silence proves nothing.
     pub(crate) undecided_after_steps: Option<u64>,
+    /// Set where clients were served what had rotted, by an engine that did not notice.
+    pub(crate) served_rot: bool,
 }
 
 /// The history, its unknown outcomes decided where the replicas have converged and so prove them.
@@ -218,7 +226,8 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::WatchCanceled { .. }
             | ReplicaEvent::Alarm { .. }
             | ReplicaEvent::OutOfSpace { .. }
-            | ReplicaEvent::SpaceRegained => {}
+            | ReplicaEvent::SpaceRegained
+            | ReplicaEvent::StoreDiverged { .. } => {}
         }
     }
     events
@@ -320,7 +329,8 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::WatchCanceled { .. }
                 | ReplicaEvent::Alarm { .. }
                 | ReplicaEvent::OutOfSpace { .. }
-                | ReplicaEvent::SpaceRegained => return None,
+                | ReplicaEvent::SpaceRegained
+            | ReplicaEvent::StoreDiverged { .. } => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })
@@ -470,10 +480,12 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// True where file-system calls were made to fail, a disk was small, or a device lied.
+/// True where file-system calls were made to fail, a disk was full, a device lied or its bits rotted.
 fn faulty_disks(evidence: &Evidence) -> bool {
     let small = evidence.plan.nodes.iter().any(|node| node.data_faults.capacity_bytes > 0);
     small
+        || evidence.no_space > 0
+        || !evidence.rotted.is_empty()
         || evidence.disk_faults.iter().any(|faults| {
             faults.read_errors
                 + faults.write_errors
@@ -481,6 +493,7 @@ fn faulty_disks(evidence: &Evidence) -> bool {
                 + faults.sync_errors
                 + faults.interrupts
                 + faults.lying_syncs
+                + faults.rotten_bits
                 > 0
         })
 }

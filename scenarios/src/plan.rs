@@ -244,6 +244,26 @@ pub enum Fault {
         /// For how long, in milliseconds.
         for_ms: u64,
     },
+    /// A node's disk is filled by others.
+    FillDisk {
+        /// Whose.
+        target: Target,
+        /// What is left free, in bytes.
+        free_bytes: u64,
+        /// For how long, in milliseconds. Then an operator clears the alarm.
+        for_ms: u64,
+    },
+    /// A node is killed, and bits of its files rot while it is down.
+    Rot {
+        /// Whose.
+        target: Target,
+        /// Which files.
+        place: RotPlace,
+        /// One bit each of so many sectors.
+        sectors: u32,
+        /// How long it stays down, in milliseconds.
+        down_ms: u64,
+    },
     /// A node's wall clock is set.
     StepClock {
         /// Whose.
@@ -251,6 +271,15 @@ pub enum Fault {
         /// By how much, in milliseconds.
         by_ms: i64,
     },
+}
+
+/// What rots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotPlace {
+    /// The files of the engine.
+    Store,
+    /// The sealed segments of the raft log.
+    Log,
 }
 
 /// The disk operation at which a crash falls.
@@ -438,9 +467,11 @@ impl Fault {
     /// Whom the fault hits, if it is one node.
     pub fn target(&self) -> Option<Target> {
         match self {
-            Self::Crash { target, .. } | Self::Pause { target, .. } | Self::StepClock { target, .. } => {
-                Some(*target)
-            }
+            Self::Crash { target, .. }
+            | Self::Pause { target, .. }
+            | Self::FillDisk { target, .. }
+            | Self::Rot { target, .. }
+            | Self::StepClock { target, .. } => Some(*target),
             Self::Partition { shape, .. } => Some(match *shape {
                 PartitionShape::Isolate(target)
                 | PartitionShape::Mute(target)

@@ -6,19 +6,25 @@ use crate::observation::{Log, SharedLog};
 use crate::oracles;
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
+use crate::rot::{self, Rotted};
+use crate::space;
 use crate::upgrades::{Done, Mistake};
 use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
+use model::kv::Refusal;
 use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
 use sim::{Abort, Aborted, Completed, Machine, Options};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Virtual time that the cluster has, once everything is mended, to answer every client and to converge.
 pub(crate) const LIVENESS_BOUND: Duration = Duration::from_secs(60);
+/// Virtual time in which every replica tells its peers the hash of its state at least twice.
+const COMPARISONS: Duration = Duration::from_secs(12);
 /// Prefix of the names of sled's I/O threads, which one process shares among all its databases.
 const SLED_POOL: &str = "sled-io-";
 
@@ -40,6 +46,7 @@ pub(crate) struct Evidence {
     pub(crate) counters: FaultCounters,
     pub(crate) upgrades: Vec<Done>,
     pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) rotted: BTreeMap<u64, Rotted>,
     pub(crate) disk_faults: Vec<DiskFaults>,
     /// Calls that failed, or were cut short, for want of space.
     pub(crate) no_space: u64,
@@ -118,6 +125,11 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     }
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
+    if rot::may_rot(&world.plan) {
+        // Whatever rotted until now is found by the next comparison of hashes.
+        converge(&world, healed_at).await;
+        machine.sleep(COMPARISONS).await;
+    }
     let converged_at = converge(&world, healed_at).await;
     // Where somebody never came back, its threads say where they stand.
     let threads = if clients_done && converged_at.is_some() { Vec::new() } else { machine.threads() };
@@ -136,6 +148,7 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
         counters: *world.counters.borrow(),
         upgrades: world.upgrades.take(),
         mistakes: world.mistakes.take(),
+        rotted: world.rotted.take(),
         disk_faults: (1..=world.count()).flat_map(|node| machine.disk_faults(world.id(node))).collect(),
         no_space: (1..=world.count()).map(|node| machine.no_space_count(world.id(node))).sum(),
         network: machine.network_counters(),
@@ -195,6 +208,9 @@ async fn settle(world: &Rc<World>, pending: &Rc<Cell<u32>>, healed_at: Duration)
     while pending.get() > 0 && world.machine.now() < deadline {
         world.machine.sleep(Duration::from_millis(20)).await;
     }
+    if space::may_fill(&world.plan) {
+        space::disarm(world, deadline).await;
+    }
     let mut last = Client::new(world.plan.clients(), world.count(), world.machine, world.log.clone());
     let wrote = insist(world, &mut last, deadline, last_write).await;
     let read = insist(world, &mut last, deadline, |_| read_everything()).await;
@@ -216,8 +232,11 @@ async fn insist(
     let mut attempt = 0;
     while world.machine.now() < deadline {
         let left = deadline.saturating_sub(world.machine.now());
-        if client.perform(request(attempt), left).await.is_some() {
-            return true;
+        match client.perform(request(attempt), left).await {
+            Some(Ok(_)) => return true,
+            // The alarm may not have been cleared everywhere yet.
+            Some(Err(Refusal::NoSpace)) => world.machine.sleep(Duration::from_millis(200)).await,
+            Some(Err(_)) | None => {}
         }
         attempt += 1;
     }
@@ -230,11 +249,15 @@ async fn converge(world: &Rc<World>, healed_at: Duration) -> Option<Duration> {
     loop {
         let converged = {
             let log = world.log.lock();
-            let mut applied: Vec<u64> = log.applied.values().copied().collect();
+            let is_here = |node: &u64| !world.is_gone(*node);
+            let own = log.applied.iter().filter(|(node, _)| is_here(node));
+            let mut applied: Vec<u64> = own.map(|(_, applied)| *applied).collect();
             applied.dedup();
-            applied.len() == 1 && !log.rebuilding.values().any(|rebuilding| *rebuilding)
+            let rebuilding = log.rebuilding.iter().any(|(node, rebuilding)| *rebuilding && is_here(node));
+            applied.len() == 1 && !rebuilding
         };
-        let all_up = (1..=world.count()).all(|node| world.machine.is_up(world.id(node)));
+        let all_up =
+            (1..=world.count()).all(|node| world.machine.is_up(world.id(node)) || world.is_gone(node));
         if converged && all_up {
             return Some(world.machine.now());
         }

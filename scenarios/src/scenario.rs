@@ -3,6 +3,8 @@
 use crate::generate;
 use crate::kill_gate;
 use crate::plan::Plan;
+use crate::rot;
+use crate::space;
 use crate::targeted;
 use crate::upgrades;
 use std::fmt;
@@ -29,6 +31,10 @@ pub enum Scenario {
     KillGate,
     /// Every way from one release and engine to another.
     UpgradeMatrix,
+    /// Disks that are full for a while.
+    FullDisk,
+    /// Files whose bits rot.
+    Rot,
 }
 
 /// A scenario that does not exist.
@@ -41,7 +47,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -51,6 +57,8 @@ impl Scenario {
         Self::MixedReleases,
         Self::KillGate,
         Self::UpgradeMatrix,
+        Self::FullDisk,
+        Self::Rot,
     ];
 
     /// The name on the command line and in plans.
@@ -65,6 +73,8 @@ impl Scenario {
             Self::MixedReleases => "mixed-releases",
             Self::KillGate => "kill-gate",
             Self::UpgradeMatrix => "upgrade-matrix",
+            Self::FullDisk => "full-disk",
+            Self::Rot => "rot",
         }
     }
 
@@ -90,6 +100,8 @@ impl Scenario {
             Self::UpgradeMatrix => {
                 "from one release and engine to two others and back, node by node, each way there is, with mistakes"
             }
+            Self::FullDisk => "the disk of one replica, or of a majority, is full for a while, again and again",
+            Self::Rot => "bits of one replica's engine rot, at rest and as they are read; or its raft log rots",
         }
     }
 
@@ -105,6 +117,8 @@ impl Scenario {
             Self::MixedReleases => targeted::mixed_releases(seed),
             Self::KillGate => kill_gate::plan(seed),
             Self::UpgradeMatrix => upgrades::plan(seed),
+            Self::FullDisk => space::plan(seed),
+            Self::Rot => rot::plan(seed),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The running world: nodes with their configurations, and what keeps them going.
 
+use crate::client::Client;
 use crate::observation::{Contents, Listener, PauseSpan, SharedLog, StoredVersion};
 use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
+use crate::rot::Rotted;
 use crate::transport::SimulatedTransport;
 use crate::upgrades::{Done, Installed, Mistake};
 use cluster::ReplicaConfig;
@@ -13,12 +15,15 @@ use sim::{
 };
 use snapshots::Release;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// The numbers of operators among clients.
+const FIRST_OPERATOR: u32 = 500;
 /// Where a replica keeps everything, below its node's root.
 const REPLICA_DIRECTORY: &str = "replica";
 /// Where a replica keeps its engine's data directory, below its own (see crate `cluster`).
@@ -72,6 +77,10 @@ pub(crate) struct World {
     /// Upgrades that were done, and starts that had to be refused.
     pub(crate) upgrades: RefCell<Vec<Done>>,
     pub(crate) mistakes: RefCell<Vec<Mistake>>,
+    /// What rotted at rest, by node.
+    pub(crate) rotted: RefCell<BTreeMap<u64, Rotted>>,
+    /// How many operators have had something to do.
+    operators: Cell<u32>,
     /// Set while a node is being upgraded.
     pub(crate) upgrading: Cell<bool>,
     /// Set when the run is over and stores are to be read out.
@@ -88,6 +97,9 @@ pub struct FaultCounters {
     pub pauses: u64,
     /// Clock steps.
     pub clock_steps: u64,
+    /// Disks filled.
+    #[serde(default)]
+    pub full_disks: u64,
     /// Upgrade steps done.
     pub upgrades: u64,
 }
@@ -133,6 +145,8 @@ impl World {
             panics: RefCell::default(),
             upgrades: RefCell::default(),
             mistakes: RefCell::default(),
+            rotted: RefCell::default(),
+            operators: Cell::new(0),
             upgrading: Cell::new(false),
             finishing: RefCell::new(false),
             counters: RefCell::default(),
@@ -152,6 +166,13 @@ impl World {
     /// The machine's name for replica `number`.
     pub(crate) fn id(&self, number: u64) -> NodeId {
         self.with_node(number, |node| node.id)
+    }
+
+    /// A client for an operator, who is none of the plan's.
+    pub(crate) fn operator(&self) -> Client {
+        self.operators.set(self.operators.get() + 1);
+        let number = FIRST_OPERATOR + self.operators.get();
+        Client::new(number, self.count(), self.machine, self.log.clone())
     }
 
     /// Starts replica `number`, if it is down and not held.
@@ -326,6 +347,7 @@ impl World {
 fn tune(config: &mut ReplicaConfig) {
     config.timing.tick = Duration::from_millis(200);
     config.timing.election_ticks = 5;
+    config.timing.compare_interval = Duration::from_secs(5);
     config.limits.flush_entries = 32;
     config.limits.trailing_entries = 12;
     config.limits.compaction_entries = 8;

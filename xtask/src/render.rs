@@ -92,6 +92,7 @@ fn faults(report: &Report) -> String {
     part(report.injected.partitions, "partition", "partitions");
     part(report.injected.pauses, "pause", "pauses");
     part(report.injected.clock_steps, "clock step", "clock steps");
+    part(report.injected.full_disks, "full disk", "full disks");
     part(report.message_faults, "message fault", "message faults");
     part(report.injected.upgrades, "upgrade", "upgrades");
     if parts.is_empty() { "none".to_string() } else { parts.join(", ") }

@@ -137,6 +137,7 @@ impl Replica {
         self.store = Some(store);
         self.report_compaction(None);
         self.flushing = Flushing::new(index, index);
+        self.comparison.forget_own();
         self.rebuild = None;
         self.observer.event(&ReplicaEvent::SnapshotInstallEnd { index });
         self.observer.event(&ReplicaEvent::SnapshotReceived {

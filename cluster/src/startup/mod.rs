@@ -160,6 +160,7 @@ fn unusable(engine: EngineId, error: ReplicaError) -> Result<Probed, ReplicaErro
         | ReplicaError::RaftLog(_)
         | ReplicaError::Raft(_)
         | ReplicaError::Entry { .. }
+        | ReplicaError::Diverged { .. }
         | ReplicaError::Panicked { .. } => false,
     };
     if !is_finding {

@@ -1,0 +1,214 @@
+//! Bits that rot: the plans that let them, how files at rest are damaged, and what is made of it.
+//!
+//! Within the fault budget the files of one engine rot, at rest and while they are read. An engine with checksums
+//! notices; the state of one without is contradicted by its peers, whose hashes are compared. Either way the replica
+//! is rebuilt. Beyond the budget a raft log rots: then its replica refuses to start, and says why.
+
+use crate::generate::{self, small, stream};
+use crate::observation::Observed;
+use crate::plan::{EngineName, Fault, Plan, PlannedFault, RotPlace, Target};
+use crate::run::Evidence;
+use crate::scenario::Scenario;
+use crate::targeted;
+use crate::world::World;
+use cluster::ReplicaEvent;
+use engines::EngineId;
+use sim::disk::{Damage, Disk, FileType, InodeNumber, SECTOR_BYTES};
+use sim::entropy::{Entropy, Ratio};
+use std::collections::BTreeMap;
+
+/// What rotted at rest on a node, in sectors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rotted {
+    pub(crate) store: u64,
+    pub(crate) log: u64,
+}
+
+/// The plan of `seed`: one replica's engine rots at rest, or as it is read, or its raft log rots.
+pub(crate) fn plan(seed: u64) -> Plan {
+    const ROUNDS: u64 = 4;
+    const ROUND_MS: u64 = 9_000;
+    let mut entropy = stream(seed, "rot");
+    let mut plan = generate::calm(seed);
+    plan.scenario = Scenario::Rot.name().to_string();
+    plan.operations.clear();
+    let victim = 1 + entropy.below(plan.nodes.len() as u64);
+    let node = &mut plan.nodes[usize::try_from(victim - 1).expect("few nodes")];
+    node.engine =
+        EngineName(*entropy.choose(&[EngineId::Sled, EngineId::Fjall, EngineId::Redb, EngineId::LsmTree]));
+    let kind = entropy.below(10);
+    if kind >= 5 && kind < 8 {
+        node.data_faults.bit_rot = Ratio::per_million(small(entropy.between(500, 30_000)));
+    }
+    let log_round = (kind >= 8).then(|| entropy.below(ROUNDS));
+    for round in 0..ROUNDS {
+        let from_ms = 2_000 + round * ROUND_MS;
+        targeted::operations(&mut plan, &mut entropy, from_ms..from_ms + ROUND_MS, 90, 10);
+        let place = match log_round {
+            Some(own) if own == round => RotPlace::Log,
+            Some(_) => continue,
+            None => RotPlace::Store,
+        };
+        let target = Target::Node(victim);
+        let sectors = small(entropy.between(1, 24));
+        let (at_ms, down_ms) = (from_ms + 2_000 + entropy.below(4_000), entropy.between(50, 1_500));
+        plan.faults.push(PlannedFault { at_ms, fault: Fault::Rot { target, place, sectors, down_ms } });
+    }
+    targeted::finish(plan, 2_000 + ROUNDS * ROUND_MS)
+}
+
+/// Whether bits rot in a run of the plan.
+pub(crate) fn may_rot(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|node| !node.data_faults.bit_rot.is_zero())
+        || plan.faults.iter().any(|planned| matches!(planned.fault, Fault::Rot { .. }))
+}
+
+/// Lets sectors of a node rot that is down: of its engine's files, or of what is proven durable in its raft log.
+pub(crate) fn at_rest(world: &World, node: u64, place: RotPlace, count: u32) {
+    let id = world.id(node);
+    let mut disk = world.machine.disk(id);
+    let mut entropy = Entropy::stream(
+        world.plan.seed,
+        &format!("rot of n{node} at {} ns", world.machine.now().as_nanos()),
+    );
+    let mut sectors = match place {
+        RotPlace::Store => sectors_of_store(&disk),
+        RotPlace::Log => sectors_of_log(&disk),
+    };
+    entropy.shuffle(&mut sectors);
+    sectors.truncate(count as usize);
+    for (file, sector) in &sectors {
+        let bit = u16::try_from(entropy.below(SECTOR_BYTES * 8)).expect("few bits");
+        disk.damage(*file, *sector, Damage::Rot { bit });
+    }
+    world.machine.mark("rot", &format!("node {node}: {} sectors, {place:?}", sectors.len()));
+    world.machine.set_disk(id, disk);
+    let mut rotted = world.rotted.borrow_mut();
+    let own = rotted.entry(node).or_default();
+    match place {
+        RotPlace::Store => own.store += sectors.len() as u64,
+        RotPlace::Log => own.log += sectors.len() as u64,
+    }
+}
+
+fn sectors_of_store(disk: &Disk) -> Vec<(InodeNumber, u64)> {
+    let files = files(disk);
+    let stores = files.iter().filter(|(path, _)| path.contains("/store/data/"));
+    stores.flat_map(|(_, file)| settled(disk, *file)).collect()
+}
+
+/// The last batch of a raft log has nothing behind it that proves it durable, and is indistinguishable from a torn
+/// tail when it is damaged. So only sealed segments rot.
+fn sectors_of_log(disk: &Disk) -> Vec<(InodeNumber, u64)> {
+    let files = files(disk);
+    let mut segments: Vec<_> = files.iter().filter(|(path, _)| path.contains("/raft/")).collect();
+    segments.pop();
+    segments.into_iter().flat_map(|(_, file)| settled(disk, *file)).collect()
+}
+
+fn settled(disk: &Disk, file: InodeNumber) -> Vec<(InodeNumber, u64)> {
+    disk.settled_sectors(file, 0..disk.size(file)).into_iter().map(|sector| (file, sector)).collect()
+}
+
+/// Every file of a disk, by its path.
+fn files(disk: &Disk) -> BTreeMap<String, InodeNumber> {
+    let mut files = BTreeMap::new();
+    let mut directories = vec![(String::new(), InodeNumber::ROOT)];
+    while let Some((path, directory)) = directories.pop() {
+        for (name, inode) in disk.entries(directory) {
+            let path = format!("{path}/{}", String::from_utf8_lossy(name));
+            match disk.file_type(inode) {
+                FileType::Directory => directories.push((path, inode)),
+                FileType::File => drop(files.insert(path, inode)),
+            }
+        }
+    }
+    files
+}
+
+/// Words with which a replica refuses a raft log that is damaged.
+const LOG_REFUSED: &str = "This replica may have promised what is lost";
+
+/// Whether these words refuse a damaged raft log.
+pub(crate) fn is_refusal_of_log(words: &str) -> bool {
+    words.contains("raft log segment") && words.contains(LOG_REFUSED)
+}
+
+impl World {
+    /// Whether a replica refuses to start for good, since its raft log has rotted. It needs a new identity, which
+    /// nobody gives it in a run.
+    pub(crate) fn is_gone(&self, node: u64) -> bool {
+        let rotted = self.rotted.borrow().get(&node).is_some_and(|rotted| rotted.log > 0);
+        let stops = self.stops.borrow();
+        let last = stops.iter().rev().find(|stop| stop.node == node);
+        rotted && last.is_some_and(|stop| stop.stop.result.as_ref().is_err_and(|why| is_refusal_of_log(why)))
+    }
+}
+
+/// When the state of a replica whose engine's files had rotted was contradicted by its peers for the last time.
+fn contradicted(evidence: &Evidence) -> BTreeMap<u64, std::time::Duration> {
+    let diverged = evidence.log.events.iter().filter(|observed| {
+        matches!(observed.event, ReplicaEvent::StoreDiverged { .. }) && has_rotted(evidence, observed.node)
+    });
+    diverged.map(|observed| (observed.node, observed.at)).collect()
+}
+
+fn has_rotted(evidence: &Evidence, node: u64) -> bool {
+    evidence.rotted.get(&node).is_some_and(|rotted| rotted.store > 0)
+        || !evidence.plan.nodes[usize::try_from(node - 1).expect("few nodes")].data_faults.bit_rot.is_zero()
+}
+
+/// Whether an engine gave rotten data for good, and the comparison of hashes found it out: then what its replica told
+/// clients before is held against the engine.
+pub(crate) fn served_and_found(evidence: &Evidence) -> bool {
+    !contradicted(evidence).is_empty()
+}
+
+/// The events but for the hashes of states that rotted, and were contradicted later.
+pub(crate) fn without_contradicted_hashes(evidence: &Evidence) -> Vec<Observed> {
+    let until = contradicted(evidence);
+    let is_contradicted = |observed: &Observed| {
+        matches!(observed.event, ReplicaEvent::StateHash { .. })
+            && until.get(&observed.node).is_some_and(|until| observed.at <= *until)
+    };
+    evidence.log.events.iter().filter(|observed| !is_contradicted(observed)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_replica_rots_and_not_its_log_beside_its_store() {
+        let (mut at_rest, mut running, mut logs) = (0, 0, 0);
+        for seed in 1..=40 {
+            let plan = plan(seed);
+            plan.check().unwrap();
+            assert!(may_rot(&plan));
+            let places: Vec<_> = plan
+                .faults
+                .iter()
+                .map(|planned| match planned.fault {
+                    Fault::Rot { target, place, .. } => (target, place),
+                    _ => panic!("{:?} is no rot", planned.fault),
+                })
+                .collect();
+            assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+            let is_log = places[0].1 == RotPlace::Log;
+            let reads = plan.nodes.iter().filter(|node| !node.data_faults.bit_rot.is_zero()).count();
+            assert!(reads <= 1 && !(is_log && reads > 0));
+            logs += usize::from(is_log);
+            running += reads;
+            at_rest += usize::from(!is_log);
+        }
+        assert!(at_rest > 20 && running > 5 && logs > 3, "{at_rest} {running} {logs}");
+    }
+
+    #[test]
+    fn a_refusal_of_a_damaged_log_is_known_by_its_words() {
+        let error = "raft log: raft log segment raft/0001 is damaged at byte 40: rot. This replica may have promised \
+                     what is lost, so its log was not opened";
+        assert!(is_refusal_of_log(error));
+        assert!(!is_refusal_of_log("raft log: the sync of raft/0001 failed"));
+    }
+}
