@@ -1,6 +1,6 @@
 //! Carries out what a plan says goes wrong.
 
-use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, Target, Upgrade};
+use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, StartCrash, Target, Upgrade};
 use crate::rot;
 use crate::space;
 use crate::upgrades::{self, Done, Installed, Route};
@@ -60,11 +60,20 @@ async fn carry_out(world: Rc<World>, planned: PlannedFault) {
             world.machine.free_disk(node);
             space::disarm(&world, Duration::from_millis(world.plan.heal_at_ms)).await;
         }
-        Fault::Rot { target, place, sectors, down_ms } => {
+        Fault::Rot { target, place, sectors, in_good_order, down_ms } => {
             let node = world.resolve(target);
             let id = world.id(node);
+            let down_for = Duration::from_millis(down_ms);
+            if in_good_order {
+                stop(&world, node).await;
+                rot::at_rest(&world, node, place, sectors);
+                world.machine.sleep(down_for).await;
+                let (Installed { release, engine }, change) = world.installed(node);
+                world.release(node, release, EngineName(engine), change);
+                return;
+            }
             if world.machine.is_up(id) {
-                world.expect_crash(node, Duration::from_millis(down_ms), Crash::ProcessKill, &[]);
+                world.expect_crash(node, down_for, Crash::ProcessKill, &[]);
                 world.machine.crash(id, Crash::ProcessKill);
             }
             rot::at_rest(&world, node, place, sectors);
@@ -147,6 +156,10 @@ async fn make_mistake(world: &World, step: &Upgrade) {
 async fn replace(world: &World, step: &Upgrade) {
     let Upgrade { node, release, engine, change, .. } = *step;
     stop(world, node).await;
+    if let Some(StartCrash { crash, at, down_ms }) = step.crash.clone() {
+        world.expect_crash(node, Duration::from_millis(down_ms), crash, &[]);
+        crash_node(world, node, crash, Some(at));
+    }
     world.release(node, release, EngineName(engine.0), change);
 }
 

@@ -174,10 +174,8 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (rebuilt(evidence), Milestone::EngineRebuilt),
     ];
     let (engine_refused, conversion_refused) = upgrades::refused(evidence);
-    let refused = [
-        (engine_refused, Milestone::WrongEngineRefused),
-        (conversion_refused, Milestone::ConversionRefused),
-    ];
+    let refused =
+        [(engine_refused, Milestone::WrongEngineRefused), (conversion_refused, Milestone::ConversionRefused)];
     reached.extend(of_rot(evidence));
     reached.extend(refused.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
@@ -298,7 +296,8 @@ fn of_rot(evidence: &Evidence) -> BTreeSet<Milestone> {
             reached.insert(Milestone::RotRepaired);
         }
     }
-    let refused = |stop: &ObservedStop| stop.stop.result.as_ref().is_err_and(|why| rot::is_refusal_of_log(why));
+    let refused =
+        |stop: &ObservedStop| stop.stop.result.as_ref().is_err_and(|why| rot::is_refusal_of_log(why));
     if evidence.stops.iter().any(refused) {
         reached.insert(Milestone::RottenLogRefused);
     }

@@ -5,8 +5,8 @@ use crate::installation;
 use crate::observation::Observed;
 use crate::refusal;
 use crate::report::LivenessWaiver;
-use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::rot;
+use crate::run::{Evidence, LIVENESS_BOUND};
 use crate::space;
 use crate::unknown;
 use crate::upgrades;
@@ -37,7 +37,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let served = order.ok().flatten();
     let served_rot = served.is_some() && rot::served_and_found(evidence);
     violations.extend(served.filter(|_| !served_rot));
-    violations.extend(equality::check(&hashes(&rot::without_contradicted_hashes(evidence))));
+    violations.extend(equality::check(&hashes(rot::of_sound_states(evidence))));
     violations.extend(routing::check(&streams(evidence)));
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
@@ -130,10 +130,9 @@ fn equal_contents(evidence: &Evidence) -> Option<Violation> {
     )))
 }
 
-fn hashes(events: &[Observed]) -> Vec<HashReport> {
+fn hashes<'a>(events: impl Iterator<Item = &'a Observed>) -> Vec<HashReport> {
     let mut engines: BTreeMap<u64, String> = BTreeMap::new();
     events
-        .iter()
         .filter_map(|observed| {
             if let ReplicaEvent::Started { hello, .. } = &observed.event {
                 engines.insert(observed.node, engine_name(hello.peer.engine));
@@ -330,7 +329,7 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::Alarm { .. }
                 | ReplicaEvent::OutOfSpace { .. }
                 | ReplicaEvent::SpaceRegained
-            | ReplicaEvent::StoreDiverged { .. } => return None,
+                | ReplicaEvent::StoreDiverged { .. } => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })

@@ -253,7 +253,7 @@ pub enum Fault {
         /// For how long, in milliseconds. Then an operator clears the alarm.
         for_ms: u64,
     },
-    /// A node is killed, and bits of its files rot while it is down.
+    /// A node is stopped, and bits of its files rot while it is down.
     Rot {
         /// Whose.
         target: Target,
@@ -261,6 +261,8 @@ pub enum Fault {
         place: RotPlace,
         /// One bit each of so many sectors.
         sectors: u32,
+        /// Whether it is stopped in good order; else it is killed.
+        in_good_order: bool,
         /// How long it stays down, in milliseconds.
         down_ms: u64,
     },
@@ -323,6 +325,21 @@ pub struct Upgrade {
     pub engine: EngineName,
     /// What becomes of its data where the engine changes.
     pub change: EngineChange,
+    /// A crash in the start that follows.
+    #[serde(default)]
+    pub crash: Option<StartCrash>,
+}
+
+/// A crash in the start that a step of an upgrade ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartCrash {
+    /// Process kill or power failure.
+    pub crash: Crash,
+    /// Where.
+    pub at: CrashPlace,
+    /// How long the node stays down, in milliseconds.
+    pub down_ms: u64,
 }
 
 /// What becomes of a node's data when its engine changes.

@@ -1,9 +1,9 @@
 //! What a run reports: readable, and as JSON.
 
 use crate::milestones::{self, Milestone};
+use crate::observation::Observed;
 use crate::oracles::{self, Judgement};
 use crate::plan::Plan;
-use crate::observation::Observed;
 use crate::rot;
 use crate::run::Evidence;
 use crate::upgrades;

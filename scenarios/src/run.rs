@@ -23,8 +23,6 @@ use std::time::Duration;
 
 /// Virtual time that the cluster has, once everything is mended, to answer every client and to converge.
 pub(crate) const LIVENESS_BOUND: Duration = Duration::from_secs(60);
-/// Virtual time in which every replica tells its peers the hash of its state at least twice.
-const COMPARISONS: Duration = Duration::from_secs(12);
 /// Prefix of the names of sled's I/O threads, which one process shares among all its databases.
 const SLED_POOL: &str = "sled-io-";
 
@@ -128,7 +126,7 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     if rot::may_rot(&world.plan) {
         // Whatever rotted until now is found by the next comparison of hashes.
         converge(&world, healed_at).await;
-        machine.sleep(COMPARISONS).await;
+        machine.sleep(rot::FOUND_WITHIN).await;
     }
     let converged_at = converge(&world, healed_at).await;
     // Where somebody never came back, its threads say where they stand.

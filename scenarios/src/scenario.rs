@@ -100,8 +100,12 @@ impl Scenario {
             Self::UpgradeMatrix => {
                 "from one release and engine to two others and back, node by node, each way there is, with mistakes"
             }
-            Self::FullDisk => "the disk of one replica, or of a majority, is full for a while, again and again",
-            Self::Rot => "bits of one replica's engine rot, at rest and as they are read; or its raft log rots",
+            Self::FullDisk => {
+                "the disk of one replica, or of a majority, is full for a while, again and again"
+            }
+            Self::Rot => {
+                "bits of one replica's engine rot, at rest and as they are read; or its raft log rots"
+            }
         }
     }
 

@@ -164,7 +164,11 @@ fn spans(events: &[Observed]) -> Spans {
                 }
                 let at_ns = u64::try_from(observed.at.as_nanos()).expect("virtual time fits");
                 let had = !members.is_empty();
-                if active { members.insert(member) } else { members.remove(&member) };
+                if active {
+                    members.insert(member)
+                } else {
+                    members.remove(&member)
+                };
                 match (had, members.is_empty()) {
                     (false, false) => spans.raised.push((at_ns, u64::MAX)),
                     (true, true) => {

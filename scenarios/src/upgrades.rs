@@ -4,7 +4,8 @@
 use crate::generate::{self, stream};
 use crate::observation::Observed;
 use crate::plan::{
-    CrashPlace, EngineChange, EngineName, Fault, PartitionShape, Plan, PlannedFault, Target, Upgrade,
+    CrashPlace, EngineChange, EngineName, Fault, PartitionShape, Plan, PlannedFault, StartCrash, Target,
+    Upgrade,
 };
 use crate::run::Evidence;
 use crate::scenario::Scenario;
@@ -219,7 +220,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         for node in order {
             steps(&mut plan, &mut entropy, (at_ms, node), from, to);
             if crashes && entropy.chance(Ratio::percent(40)) {
-                crash_in_change(&mut plan, &mut entropy, at_ms, node);
+                let last = plan.upgrades.last_mut().expect("a step was just added");
+                last.crash = Some(crash_in_change(&mut entropy));
             }
             at_ms += EVERY_MS;
         }
@@ -234,7 +236,7 @@ fn steps(plan: &mut Plan, entropy: &mut Entropy, place: (u64, u64), from: Instal
     let (at_ms, node) = place;
     let mut step = |to: Installed, change| {
         let engine = EngineName(to.engine);
-        plan.upgrades.push(Upgrade { at_ms, node, release: to.release, engine, change });
+        plan.upgrades.push(Upgrade { at_ms, node, release: to.release, engine, change, crash: None });
     };
     if entropy.chance(Ratio::percent(25)) {
         let others: Vec<_> = INSTALLED.into_iter().filter(|other| other.engine != from.engine).collect();
@@ -251,15 +253,13 @@ fn steps(plan: &mut Plan, entropy: &mut Entropy, place: (u64, u64), from: Instal
 }
 
 /// A crash while the node that is changed lays its new store out or puts it in place.
-fn crash_in_change(plan: &mut Plan, entropy: &mut Entropy, at_ms: u64, node: u64) {
+fn crash_in_change(entropy: &mut Entropy) -> StartCrash {
     let (path_contains, last) = *entropy.choose(&[("store.new", 40), ("INSTALL", 5), ("store", 60)]);
     let filter = OperationFilter { path_contains: path_contains.to_string(), ..OperationFilter::default() };
     let operation = entropy.between(1, last);
-    let at = Some(CrashPlace { operation, inside: entropy.chance(Ratio::percent(30)), filter });
+    let at = CrashPlace { operation, inside: entropy.chance(Ratio::percent(30)), filter };
     let crash = *entropy.choose(&[Crash::PowerFailure, Crash::ProcessKill]);
-    let down_ms = entropy.between(20, 500);
-    let fault = Fault::Crash { target: Target::Node(node), crash, at, down_ms, again_after: Vec::new() };
-    plan.faults.push(PlannedFault { at_ms, fault });
+    StartCrash { crash, at, down_ms: entropy.between(20, 500) }
 }
 
 /// What goes wrong besides: each class in some runs only.
@@ -322,7 +322,7 @@ mod tests {
             }
             assert_eq!(installed, [home; NODES as usize]);
         }
-        assert_eq!(routes.into_iter().collect::<Vec<_>>(), { Route::all().into_iter().collect::<BTreeSet<_>>() }.into_iter().collect::<Vec<_>>());
+        assert_eq!(routes, Route::all().into_iter().collect());
         assert!(mistakes > 100, "{mistakes}");
     }
 }

@@ -271,6 +271,8 @@ impl World {
     /// Stops every replica in good order and reads out what its store holds.
     pub(crate) async fn finish(&self) {
         *self.finishing.borrow_mut() = true;
+        // What was read out when a node stopped for another reason is outdated.
+        self.log.lock().contents.clear();
         for number in 1..=self.count() {
             self.ask_to_stop(number);
         }

@@ -238,7 +238,11 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
         line!(text, "  milestone    {seeds:>6} seeds: {milestone}");
     }
     for (route, seeds) in &summary.upgrade_routes {
-        line!(text, "  route        {seeds:>6} seeds: {route}{}", if *seeds == 0 { " (NOT REACHED)" } else { "" });
+        line!(
+            text,
+            "  route        {seeds:>6} seeds: {route}{}",
+            if *seeds == 0 { " (NOT REACHED)" } else { "" }
+        );
     }
     if summary.processor_s > 0.0 {
         line!(

@@ -48,9 +48,9 @@ use crate::transport::Transport;
 use crate::watch::Watches;
 
 use calls::Handover;
-pub(crate) use comparing::StateHash;
-use comparing::Comparison;
 use compacting::Forgetting;
+use comparing::Comparison;
+pub(crate) use comparing::StateHash;
 use flushing::Flushing;
 use inbound::Taken;
 use proposals::Proposals;
