@@ -97,8 +97,9 @@ impl ReplicaConfig {
             "`limits.watch_window`, `limits.watch_catch_up_revisions` or `limits.watch_catch_ups_per_round` is zero"
         } else if self.timing.lease_checkpoint_interval.is_zero()
             || self.timing.space_check_interval.is_zero()
+            || self.timing.compare_interval.is_zero()
         {
-            "`timing.lease_checkpoint_interval` or `timing.space_check_interval` is zero"
+            "`timing.lease_checkpoint_interval`, `timing.space_check_interval` or `timing.compare_interval` is zero"
         } else {
             return Ok(());
         };
@@ -150,6 +151,8 @@ pub struct Timing {
     pub lease_checkpoint_interval: Duration,
     /// How long a watch that asked for progress notifications stays without a message until it gets one.
     pub watch_progress_interval: Duration,
+    /// How often a replica tells its peers the hash of its state, besides at every [`Limits::hash_entries`].
+    pub compare_interval: Duration,
     /// How often a replica looks whether it has space; and how long one waits that cannot even start for want
     /// of it.
     pub space_check_interval: Duration,
@@ -170,6 +173,7 @@ impl Default for Timing {
             snapshot_request_ticks: 20,
             lease_checkpoint_interval: Duration::from_secs(300),
             watch_progress_interval: Duration::from_secs(600),
+            compare_interval: Duration::from_secs(600),
             space_check_interval: Duration::from_secs(1),
         }
     }
@@ -185,7 +189,8 @@ pub struct Limits {
     pub trailing_entries: u64,
     /// Entries that must have gathered before the raft log is cut.
     pub compaction_entries: u64,
-    /// A state hash is reported at every applied index that this divides; zero: only after start and install.
+    /// A state hash is reported, and told to the peers, at every applied index that this divides; zero: only after
+    /// start and install, and after every [`Timing::compare_interval`].
     pub hash_entries: u64,
     /// Bytes of entries in one raft message; a single entry may be longer.
     pub message_bytes: u64,

@@ -54,6 +54,18 @@ pub enum ReplicaError {
         /// Why.
         source: protobuf::ProtobufError,
     },
+    /// A quorum of the peers agrees that the state is another at an applied index.
+    #[error(
+        "the state at applied index {applied_index} has the hash {own:016x}, but a quorum of the peers has {theirs:016x}"
+    )]
+    Diverged {
+        /// Where.
+        applied_index: u64,
+        /// The hash of this replica's state.
+        own: u64,
+        /// That of the peers' states.
+        theirs: u64,
+    },
     /// The replica panicked; the raft core does so where it meets a state that cannot be.
     #[error("panic: {message}")]
     Panicked {
@@ -74,6 +86,7 @@ impl ReplicaError {
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
             | ReplicaError::ConfChange { .. }
+            | ReplicaError::Diverged { .. }
             | ReplicaError::Panicked { .. } => true,
         }
     }
@@ -102,6 +115,7 @@ impl ReplicaError {
             | ReplicaError::Raft(_)
             | ReplicaError::Entry { .. }
             | ReplicaError::ConfChange { .. }
+            | ReplicaError::Diverged { .. }
             | ReplicaError::Panicked { .. } => false,
         }
     }

@@ -15,12 +15,14 @@ use protobuf::Message as _;
 use raft::eraftpb::Message;
 
 use crate::hello::Hello;
+use crate::replica::StateHash;
 use crate::wire::MESSAGE_BYTES_MAX;
 
 const KIND_HELLO: u8 = 1;
 const KIND_RAFT: u8 = 2;
 const KIND_SNAPSHOT_REFUSED: u8 = 3;
 const KIND_ALARM_REQUEST: u8 = 4;
+const KIND_STATE_HASH: u8 = 16;
 const CRC_BYTES: usize = 4;
 
 /// What a frame carries.
@@ -37,6 +39,8 @@ pub(crate) enum Payload {
     },
     /// The sender has no space, and asks the leader to raise the alarm for it.
     AlarmRequest,
+    /// What the sender's state is at an applied index: that index and the logical hash.
+    StateHash(StateHash),
 }
 
 /// Why a frame was dropped.
@@ -95,6 +99,13 @@ impl FrameWriter {
         self.frame(KIND_ALARM_REQUEST, 0, |_| {})
     }
 
+    pub(crate) fn state_hash(&self, state: StateHash) -> Vec<u8> {
+        self.frame(KIND_STATE_HASH, 16, |frame| {
+            frame.extend(state.applied_index.to_le_bytes());
+            frame.extend(state.hash.to_le_bytes());
+        })
+    }
+
     fn frame(&self, kind: u8, payload_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut frame = Vec::with_capacity(CRC_BYTES + 1 + self.hello.len() + payload_bytes);
         frame.extend([0; CRC_BYTES]);
@@ -130,6 +141,12 @@ pub(crate) fn read(frame: &[u8]) -> Result<(Hello, Payload), FrameError> {
             Payload::SnapshotRefused { attempt }
         }
         KIND_ALARM_REQUEST if payload.is_empty() => Payload::AlarmRequest,
+        KIND_STATE_HASH => {
+            let (index, hash) = payload.split_first_chunk::<8>().ok_or(unknown)?;
+            let applied_index = u64::from_le_bytes(*index);
+            let hash = u64::from_le_bytes(hash.try_into().map_err(|_| unknown)?);
+            Payload::StateHash(StateHash { applied_index, hash })
+        }
         _ => return Err(unknown),
     };
     Ok((hello, payload))
@@ -169,6 +186,8 @@ mod tests {
         let refused = Payload::SnapshotRefused { attempt: 9 };
         assert_eq!(read(&writer.snapshot_refused(9)), Ok((hello, refused)));
         assert_eq!(read(&writer.alarm_request()), Ok((hello, Payload::AlarmRequest)));
+        let state = StateHash { applied_index: 64, hash: 0xfeed };
+        assert_eq!(read(&writer.state_hash(state)), Ok((hello, Payload::StateHash(state))));
         let Ok((_, Payload::Raft(message))) = read(&writer.raft(&append())) else { panic!("not raft") };
         assert_eq!(message.entries[0].data, b"value".as_slice());
         assert_eq!((message.to, message.entries[0].index), (2, 7));

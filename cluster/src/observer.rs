@@ -375,6 +375,20 @@ pub enum ReplicaEvent {
         /// The term that it led in.
         term: u64,
     },
+    /// A quorum of the peers agrees that the state is another than what this replica's engine gives back. The store
+    /// was set aside.
+    StoreDiverged {
+        /// The engine.
+        engine: EngineId,
+        /// Where the states were compared.
+        applied_index: u64,
+        /// The hash of this replica's state.
+        own: u64,
+        /// That of the peers' states.
+        theirs: u64,
+        /// Where the store was moved to.
+        set_aside: PathBuf,
+    },
 }
 
 /// Who wanted the end of a lease.

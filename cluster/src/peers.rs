@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use snapshots::Release;
+
 use crate::hello::Hello;
 use crate::observer::HeldBack;
 
@@ -42,6 +44,12 @@ impl Peers {
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Peer> {
         self.peers.get_mut(&id)
+    }
+
+    /// Whether a peer has said that it is of release 2.
+    pub(crate) fn knows_release_two(&self, id: u64) -> bool {
+        let hello = self.peers.get(&id).and_then(|peer| peer.hello);
+        hello.is_some_and(|hello| hello.peer.release == Release::Two)
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> + '_ {

@@ -92,6 +92,8 @@ impl Client {
                     return Some(answer);
                 }
                 Attempt::Unknown if may_change(&call) => {
+                    // Whoever does not answer may never do so again.
+                    self.favourite = 1 + self.favourite % self.nodes;
                     self.record(|recorder, client, at| recorder.give_up(client, at));
                     return None;
                 }

@@ -2,6 +2,7 @@
 
 use crate::observation::Observed;
 use crate::plan::Plan;
+use crate::rot;
 use cluster::ReplicaEvent;
 use engines::EngineId;
 use model::verdict::{Check, Violation};
@@ -18,7 +19,7 @@ fn loss(plan: &Plan, observed: &Observed) -> Option<Violation> {
     let planned = &plan.nodes[usize::try_from(node - 1).expect("few nodes")];
     let message = match &observed.event {
         ReplicaEvent::EngineFinding { engine, cause, proven_index: Some(_), .. }
-            if keeps_what_it_flushed(*engine) && is_reliable(&planned.data_faults) =>
+            if keeps_what_it_flushed(*engine) && is_reliable(&planned.data_faults) && !rot::may_rot(plan) =>
         {
             format!("node {node} ({engine}) lost what was noted as flushed: {cause}")
         }

@@ -77,7 +77,14 @@ pub(crate) fn rolling_upgrade(seed: u64) -> Plan {
                 EngineChange::WipeAndFetch
             };
             let at_ms = 3_000 + (stage * 3 + place) * (LOAD_MS - 8_000) / 12;
-            plan.upgrades.push(Upgrade { at_ms, node, release, engine: EngineName(engine), change });
+            plan.upgrades.push(Upgrade {
+                at_ms,
+                node,
+                release,
+                engine: EngineName(engine),
+                change,
+                crash: None,
+            });
         }
     }
     let mut classes = stream(seed, "fault classes");

@@ -1,7 +1,10 @@
 //! Carries out what a plan says goes wrong.
 
 use crate::operator;
-use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, Target, Upgrade};
+use crate::plan::{CrashPlace, EngineName, Fault, PartitionShape, PlannedFault, StartCrash, Target, Upgrade};
+use crate::rot;
+use crate::space;
+use crate::upgrades::{self, Done, Installed, Route};
 use crate::world::World;
 use sim::network::Partition;
 use sim::{Crash, CrashPoint};
@@ -53,6 +56,32 @@ async fn carry_out(world: Rc<World>, planned: PlannedFault) {
                 world.machine.resume(node);
             }
         }
+        Fault::FillDisk { target, free_bytes, for_ms } => {
+            let node = world.id(world.resolve(target));
+            world.machine.fill_disk(node, free_bytes);
+            world.counters.borrow_mut().full_disks += 1;
+            world.machine.sleep(Duration::from_millis(for_ms)).await;
+            world.machine.free_disk(node);
+            space::disarm(&world, Duration::from_millis(world.plan.heal_at_ms)).await;
+        }
+        Fault::Rot { target, place, sectors, in_good_order, down_ms } => {
+            let node = world.resolve(target);
+            let id = world.id(node);
+            let down_for = Duration::from_millis(down_ms);
+            if in_good_order {
+                stop(&world, node).await;
+                rot::at_rest(&world, node, place, sectors);
+                world.machine.sleep(down_for).await;
+                let (Installed { release, engine }, change) = world.installed(node);
+                world.release(node, release, EngineName(engine), change);
+                return;
+            }
+            if world.machine.is_up(id) {
+                world.expect_crash(node, down_for, Crash::ProcessKill, &[]);
+                world.machine.crash(id, Crash::ProcessKill);
+            }
+            rot::at_rest(&world, node, place, sectors);
+        }
         Fault::StepClock { target, by_ms } => {
             world.machine.step_clock(world.id(world.resolve(target)), by_ms.saturating_mul(1_000_000));
             world.counters.borrow_mut().clock_steps += 1;
@@ -69,26 +98,77 @@ fn crash_node(world: &World, node: u64, crash: Crash, at: Option<CrashPlace>) {
     }
 }
 
-/// Does the upgrades one after another.
+/// Does the upgrades one after another: stop, change, start, wait until caught up. None begins when everything is
+/// mended.
 async fn upgrade(world: Rc<World>) {
     for step in world.plan.upgrades.clone() {
         world.machine.sleep_until(Duration::from_millis(step.at_ms)).await;
-        await_recovery(&world).await;
-        replace(&world, &step).await;
-        world.counters.borrow_mut().upgrades += 1;
+        let recovered = await_recovery(&world).await;
+        if world.machine.now() >= Duration::from_millis(world.plan.heal_at_ms) {
+            return;
+        }
+        world.upgrading.set(true);
+        let (installed, _) = world.installed(step.node);
+        if !upgrades::is_mistake(installed, &step) {
+            carry_out_step(&world, &step, installed).await;
+        } else if recovered {
+            make_mistake(&world, &step).await;
+        }
+        world.upgrading.set(false);
     }
 }
 
-async fn await_recovery(world: &World) {
+/// Takes a node to where a step says, and notes it where the cluster has recovered from that.
+async fn carry_out_step(world: &World, step: &Upgrade, installed: Installed) {
+    let from = world.machine.now();
+    replace(world, step).await;
+    world.counters.borrow_mut().upgrades += 1;
+    let recovered = await_recovery(world).await;
+    if let (true, Some(route)) = (recovered, Route::of(installed, step)) {
+        let until = world.machine.now();
+        world.upgrades.borrow_mut().push(Done { node: step.node, route, from, until });
+    }
+}
+
+/// Waits until the cluster has recovered, or patience is over; returns whether it has.
+async fn await_recovery(world: &World) -> bool {
     let give_up = world.machine.now() + UPGRADE_PATIENCE;
-    while !world.has_recovered() && world.machine.now() < give_up {
+    while !world.has_recovered() {
+        if world.machine.now() >= give_up {
+            return false;
+        }
         world.machine.sleep(Duration::from_millis(50)).await;
     }
+    true
+}
+
+/// Starts a node in a way that it must refuse, and then as it was.
+async fn make_mistake(world: &World, step: &Upgrade) {
+    let Upgrade { node, release, engine, change, .. } = *step;
+    let (installed, former_change) = world.installed(node);
+    stop(world, node).await;
+    world.start_by_mistake(node, Installed { release, engine: engine.0 }, change);
+    let give_up = world.machine.now() + UPGRADE_PATIENCE;
+    while world.machine.is_up(world.id(node)) && world.machine.now() < give_up {
+        world.machine.sleep(Duration::from_millis(20)).await;
+    }
+    stop(world, node).await;
+    world.release(node, installed.release, EngineName(installed.engine), former_change);
 }
 
 /// Stops a node in good order, and starts it as the step says.
 async fn replace(world: &World, step: &Upgrade) {
     let Upgrade { node, release, engine, change, .. } = *step;
+    stop(world, node).await;
+    if let Some(StartCrash { crash, at, down_ms }) = step.crash.clone() {
+        world.expect_crash(node, Duration::from_millis(down_ms), crash, &[]);
+        crash_node(world, node, crash, Some(at));
+    }
+    world.release(node, release, EngineName(engine.0), change);
+}
+
+/// Stops a node in good order, so that it stays down.
+async fn stop(world: &World, node: u64) {
     world.ask_to_stop(node);
     while world.machine.is_up(world.id(node)) {
         world.machine.sleep(Duration::from_millis(20)).await;
@@ -97,7 +177,6 @@ async fn replace(world: &World, step: &Upgrade) {
     while world.machine.ghost_threads() > 0 {
         world.machine.sleep(Duration::from_millis(5)).await;
     }
-    world.release(node, release, EngineName(engine.0), change);
 }
 
 impl World {
@@ -150,17 +229,19 @@ impl World {
         Partition::Pairs(pairs)
     }
 
-    /// True where every replica is up, and every member has a state, and has applied nearly all that any has.
+    /// True where every replica has come up, and every member has a state, and has applied nearly all that any has.
     pub(crate) fn has_recovered(&self) -> bool {
         let all_up = (1..=self.count()).all(|node| self.machine.is_up(self.id(node)));
         let members = self.members().ids();
         let log = self.log.lock();
+        let all_started = (1..=self.count())
+            .all(|node| log.started.get(&node) == Some(&self.machine.incarnation(self.id(node))));
         let most = log.applied.values().copied().max().unwrap_or(0);
         let caught_up = members.into_iter().all(|node| {
             let applied = log.applied.get(&node).copied().unwrap_or(0);
             let rebuilding = log.rebuilding.get(&node).copied().unwrap_or(true);
             !rebuilding && applied + CAUGHT_UP_ENTRIES >= most
         });
-        all_up && caught_up
+        all_up && all_started && caught_up
     }
 }

@@ -1,10 +1,13 @@
 //! Milestones: what a run is known to have reached. A corpus that never reaches one would prove nothing about it.
 
+use crate::observation::Observed;
+use crate::rot;
 use crate::run::Evidence;
 use crate::store_milestones;
+use crate::upgrades;
 use crate::watcher;
 use crate::world::ObservedStop;
-use cluster::{Membership, ReplicaEvent, RevokedBy, SnapshotOutcome};
+use cluster::{InstallStep, Membership, Recovery, ReplicaEvent, RevokedBy, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +52,12 @@ pub enum Milestone {
     Upgraded,
     /// A store was converted in place from one engine to another.
     Converted,
+    /// A conversion that was interrupted was finished at a start.
+    ConversionResumed,
+    /// A start with another engine than the store's was refused.
+    WrongEngineRefused,
+    /// A conversion was refused by a release that does not know the store's engine.
+    ConversionRefused,
     /// An interrupted installation was finished, or undone, at a start.
     InstallResumed,
     /// A leader ended a lease because its time was over.
@@ -67,8 +76,6 @@ pub enum Milestone {
     SerializableReadBehind,
     /// A read was refused since its revision was compacted.
     ReadCompacted,
-    /// The alarm about a full disk was raised, and ended.
-    AlarmRaisedAndCleared,
     /// A watch went on at another replica where the first had come to.
     WatchResumed,
     /// A watch ended because what it wanted was compacted.
@@ -93,11 +100,31 @@ pub enum Milestone {
     CrashInJointConfiguration,
     /// Leadership was handed over as asked.
     LeadershipMoved,
+    /// The alarm about a full disk was raised.
+    AlarmRaised,
+    /// It was cleared.
+    AlarmCleared,
+    /// A replica without space gave up its ballast and went on.
+    BallastGivenUp,
+    /// A replica without space and ballast waited for space.
+    WaitedForSpace,
+    /// The ballast came back.
+    SpaceRegained,
+    /// An engine found out that its files had rotted.
+    RotFoundByEngine,
+    /// The comparison of hashes found out that an engine's files had rotted.
+    RotFoundByComparison,
+    /// Clients were served what had rotted, before it was found out.
+    RotServed,
+    /// A replica whose engine's files had rotted has its state back.
+    RotRepaired,
+    /// A replica whose raft log had rotted refused to start.
+    RottenLogRefused,
 }
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 51] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -115,6 +142,9 @@ impl Milestone {
         Self::EngineRebuilt,
         Self::Upgraded,
         Self::Converted,
+        Self::ConversionResumed,
+        Self::WrongEngineRefused,
+        Self::ConversionRefused,
         Self::InstallResumed,
         Self::LeaseExpired,
         Self::LeaseKeptOverLeaderChange,
@@ -124,7 +154,6 @@ impl Milestone {
         Self::CrashBeforeFlushedIndex,
         Self::SerializableReadBehind,
         Self::ReadCompacted,
-        Self::AlarmRaisedAndCleared,
         Self::WatchResumed,
         Self::WatchCompacted,
         Self::WatchCaughtUp,
@@ -137,6 +166,16 @@ impl Milestone {
         Self::LeaderRemoved,
         Self::CrashInJointConfiguration,
         Self::LeadershipMoved,
+        Self::AlarmRaised,
+        Self::AlarmCleared,
+        Self::BallastGivenUp,
+        Self::WaitedForSpace,
+        Self::SpaceRegained,
+        Self::RotFoundByEngine,
+        Self::RotFoundByComparison,
+        Self::RotServed,
+        Self::RotRepaired,
+        Self::RottenLogRefused,
     ];
 
     /// In words.
@@ -159,6 +198,9 @@ impl Milestone {
             Self::EngineRebuilt => "replica rebuilt after its engine broke a promise",
             Self::Upgraded => "node upgraded",
             Self::Converted => "store converted in place",
+            Self::ConversionResumed => "interrupted conversion finished",
+            Self::WrongEngineRefused => "start with the wrong engine refused",
+            Self::ConversionRefused => "conversion refused by a release that does not know the engine",
             Self::InstallResumed => "interrupted installation finished or undone",
             Self::LeaseExpired => "lease expired",
             Self::LeaseKeptOverLeaderChange => "lease kept alive over a change of leader",
@@ -168,7 +210,6 @@ impl Milestone {
             Self::CrashBeforeFlushedIndex => "crash between the end of a flush and its index",
             Self::SerializableReadBehind => "serializable read from a replica that is behind",
             Self::ReadCompacted => "read refused as compacted",
-            Self::AlarmRaisedAndCleared => "alarm about a full disk raised and cleared",
             Self::WatchResumed => "watch resumed at another replica",
             Self::WatchCompacted => "watch ended as compacted",
             Self::WatchCaughtUp => "watch from the past caught up",
@@ -181,6 +222,16 @@ impl Milestone {
             Self::LeaderRemoved => "leader removed by itself",
             Self::CrashInJointConfiguration => "crash in a joint configuration",
             Self::LeadershipMoved => "leadership handed over",
+            Self::AlarmRaised => "alarm about a full disk raised",
+            Self::AlarmCleared => "alarm about a full disk cleared",
+            Self::BallastGivenUp => "ballast given up for want of space",
+            Self::WaitedForSpace => "replica without ballast waited for space",
+            Self::SpaceRegained => "ballast restored",
+            Self::RotFoundByEngine => "rot found by the engine",
+            Self::RotFoundByComparison => "rot found by the comparison of hashes",
+            Self::RotServed => "rot served before it was found",
+            Self::RotRepaired => "state rebuilt after rot",
+            Self::RottenLogRefused => "rotten raft log refused",
         }
     }
 }
@@ -209,10 +260,14 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (store_milestones::crashed_before_flushed_index(evidence), Milestone::CrashBeforeFlushedIndex),
         (store_milestones::read_behind(evidence), Milestone::SerializableReadBehind),
         (store_milestones::read_compacted(evidence), Milestone::ReadCompacted),
-        (store_milestones::alarm_cleared(events), Milestone::AlarmRaisedAndCleared),
         (evidence.counters.handovers > 0, Milestone::LeadershipMoved),
     ];
     reached.extend(by_members(evidence));
+    let (engine_refused, conversion_refused) = upgrades::refused(evidence);
+    let refused =
+        [(engine_refused, Milestone::WrongEngineRefused), (conversion_refused, Milestone::ConversionRefused)];
+    reached.extend(of_rot(evidence));
+    reached.extend(refused.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(conditions.into_iter().filter(|(held, _)| *held).map(|(_, milestone)| milestone));
     reached.extend(watcher::reached(evidence));
     reached
@@ -251,6 +306,14 @@ fn at_stop(observed: &ObservedStop) -> Vec<Milestone> {
 fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
     match event {
         ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
+        ReplicaEvent::Alarm { active: true, .. } => Some(Milestone::AlarmRaised),
+        ReplicaEvent::Alarm { active: false, .. } => Some(Milestone::AlarmCleared),
+        ReplicaEvent::OutOfSpace { had_ballast: true, .. } => Some(Milestone::BallastGivenUp),
+        ReplicaEvent::OutOfSpace { had_ballast: false, .. } => Some(Milestone::WaitedForSpace),
+        ReplicaEvent::SpaceRegained => Some(Milestone::SpaceRegained),
+        ReplicaEvent::InstallResumed { step, index: None } if *step != InstallStep::PutOldBack => {
+            Some(Milestone::ConversionResumed)
+        }
         ReplicaEvent::InstallResumed { .. } => Some(Milestone::InstallResumed),
         ReplicaEvent::Converted { .. } => Some(Milestone::Converted),
         ReplicaEvent::LeaseRevoked { by: RevokedBy::Expiry, .. } => Some(Milestone::LeaseExpired),
@@ -303,9 +366,7 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::WatchCaughtUp { .. }
         | ReplicaEvent::WatchFellBehind { .. }
         | ReplicaEvent::WatchCanceled { .. }
-        | ReplicaEvent::Alarm { .. }
-        | ReplicaEvent::OutOfSpace { .. }
-        | ReplicaEvent::SpaceRegained
+        | ReplicaEvent::StoreDiverged { .. }
         | ReplicaEvent::MembersChanged { .. } => None,
     }
 }
@@ -334,6 +395,37 @@ fn by_members(evidence: &Evidence) -> BTreeSet<Milestone> {
         if before.is_joint() && !after.is_joint() && evidence.stops.iter().any(crashed) {
             reached.insert(Milestone::CrashInJointConfiguration);
         }
+    }
+    reached
+}
+
+/// What became of files that rotted.
+fn of_rot(evidence: &Evidence) -> BTreeSet<Milestone> {
+    let mut reached = BTreeSet::new();
+    if !rot::may_rot(&evidence.plan) {
+        return reached;
+    }
+    let events = &evidence.log.events;
+    for (index, observed) in events.iter().enumerate() {
+        let found = match observed.event {
+            ReplicaEvent::EngineFinding { .. } => Milestone::RotFoundByEngine,
+            ReplicaEvent::StoreDiverged { .. } => Milestone::RotFoundByComparison,
+            _ => continue,
+        };
+        reached.insert(found);
+        let is_back = |later: &&Observed| match later.event {
+            ReplicaEvent::Started { recovery, .. } => recovery != Recovery::Rebuild,
+            ReplicaEvent::SnapshotInstallEnd { .. } => true,
+            _ => false,
+        };
+        if events[index..].iter().filter(|later| later.node == observed.node).any(|later| is_back(&later)) {
+            reached.insert(Milestone::RotRepaired);
+        }
+    }
+    let refused =
+        |stop: &ObservedStop| stop.stop.result.as_ref().is_err_and(|why| rot::is_refusal_of_log(why));
+    if evidence.stops.iter().any(refused) {
+        reached.insert(Milestone::RottenLogRefused);
     }
     reached
 }

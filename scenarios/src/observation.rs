@@ -51,6 +51,8 @@ pub(crate) struct Log {
     pub(crate) leader: Option<(u64, u64)>,
     /// The highest index that each running replica has applied.
     pub(crate) applied: BTreeMap<u64, u64>,
+    /// The last incarnation of each replica that came up.
+    pub(crate) started: BTreeMap<u64, u32>,
     /// Replicas that wait for a snapshot, since they have no state.
     pub(crate) rebuilding: BTreeMap<u64, bool>,
     /// The latest members that any replica has told of, with what brought them.
@@ -135,6 +137,7 @@ impl Log {
                 self.leader = Some((*term, node));
             }
             ReplicaEvent::Started { applied_index, recovery, .. } => {
+                self.started.insert(node, observed.incarnation);
                 self.applied.insert(node, *applied_index);
                 self.rebuilding.insert(node, matches!(recovery, Recovery::Rebuild | Recovery::Join));
             }
@@ -230,5 +233,6 @@ fn topic(event: &ReplicaEvent) -> &'static str {
         ReplicaEvent::SpaceRegained => "space regained",
         ReplicaEvent::MembersChanged { .. } => "members changed",
         ReplicaEvent::SteppedDown { .. } => "stepped down",
+        ReplicaEvent::StoreDiverged { .. } => "store diverged",
     }
 }

@@ -7,9 +7,12 @@ use crate::observation::Observed;
 use crate::past;
 use crate::refusal;
 use crate::report::LivenessWaiver;
+use crate::rot;
 use crate::run::{Evidence, LIVENESS_BOUND};
+use crate::space;
 use crate::truth::Truth;
 use crate::unknown;
+use crate::upgrades;
 use crate::watcher;
 use cluster::{Hello, Membership, Recovery, ReplicaEvent, SnapshotOutcome};
 use engines::EngineId;
@@ -28,24 +31,32 @@ use std::time::Duration;
 pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
+    violations.extend(space::check(&history, &evidence.log.events));
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
     let truth = Truth::of(&evidence.log.entries);
+    let mut served = Vec::new();
     if let Ok(truth) = &truth {
-        violations.extend(past::check(evidence, &history, truth));
-        violations.extend(leases::check(evidence, &history, truth));
-        violations.extend(watcher::judge(&evidence.watched, truth));
+        served.extend(past::check(evidence, &history, truth));
+        served.extend(leases::check(evidence, &history, truth));
+        served.extend(watcher::judge(&evidence.watched, truth));
     }
     let order = linearizable(&decided(evidence, history, &truth));
     let undecided_after_steps = order.as_ref().err().copied();
-    violations.extend(order.ok().flatten());
-    violations.extend(equality::check(&hashes(&evidence.log.events)));
+    served.extend(order.ok().flatten());
+    // What an engine served that had rotted, and that the comparison of hashes found, is the engine's finding.
+    let served_rot = !served.is_empty() && rot::served_and_found(evidence);
+    if !served_rot {
+        violations.extend(served);
+    }
+    violations.extend(equality::check(&hashes(rot::of_sound_states(evidence))));
     violations.extend(routing::check(&streams(evidence)));
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
-    Judgement { violations, undecided_after_steps, truth_unknown: truth.err() }
+    violations.extend(upgrades::check(&evidence.mistakes, &evidence.stops, &evidence.log.events));
+    Judgement { violations, undecided_after_steps, truth_unknown: truth.err(), served_rot }
 }
 
 /// What the oracles say.
@@ -55,6 +66,8 @@ pub(crate) struct Judgement {
     pub(crate) undecided_after_steps: Option<u64>,
     /// Set where what the log has made is not known, and why: then nothing was held to it.
     pub(crate) truth_unknown: Option<String>,
+    /// Set where clients were served what had rotted, by an engine that did not notice.
+    pub(crate) served_rot: bool,
 }
 
 /// The history with the ends of leases; its unknown outcomes decided where the replicas have converged, so that the
@@ -134,10 +147,9 @@ fn equal_contents(evidence: &Evidence) -> Option<Violation> {
     )))
 }
 
-fn hashes(events: &[Observed]) -> Vec<HashReport> {
+fn hashes<'a>(events: impl Iterator<Item = &'a Observed>) -> Vec<HashReport> {
     let mut engines: BTreeMap<u64, String> = BTreeMap::new();
     events
-        .iter()
         .filter_map(|observed| {
             if let ReplicaEvent::Started { hello, .. } = &observed.event {
                 engines.insert(observed.node, engine_name(hello.peer.engine));
@@ -233,7 +245,8 @@ fn streams(evidence: &Evidence) -> Vec<SnapshotEvent> {
             | ReplicaEvent::OutOfSpace { .. }
             | ReplicaEvent::SpaceRegained
             | ReplicaEvent::MembersChanged { .. }
-            | ReplicaEvent::SteppedDown { .. } => {}
+            | ReplicaEvent::SteppedDown { .. }
+            | ReplicaEvent::StoreDiverged { .. } => {}
         }
     }
     events
@@ -340,7 +353,8 @@ fn raft_events(events: &[Observed]) -> Vec<RaftEvent> {
                 | ReplicaEvent::Alarm { .. }
                 | ReplicaEvent::OutOfSpace { .. }
                 | ReplicaEvent::SpaceRegained
-                | ReplicaEvent::SteppedDown { .. } => return None,
+                | ReplicaEvent::SteppedDown { .. }
+                | ReplicaEvent::StoreDiverged { .. } => return None,
             };
             let (node, incarnation) = (observed.node, observed.incarnation.into());
             Some(RaftEvent { node, incarnation, at_ns: nanoseconds(observed.at), kind })
@@ -496,8 +510,11 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
     let faulty_disks = faulty_disks(evidence);
     let mut violations = Vec::new();
     for stop in evidence.stops.iter().filter(|stop| stop.stop.cause == sim::StopCause::Exit) {
+        // What is said by a start that must be refused is judged apart.
+        let is_mistaken = evidence.mistakes.iter().any(|mistake| mistake.ended_by(stop));
         if let Err(why) = &stop.stop.result
             && !faulty_disks
+            && !is_mistaken
         {
             let message = format!(
                 "node {} ({}) stopped by itself at {:.3} s",
@@ -518,10 +535,12 @@ fn processes(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// True where file-system calls were made to fail, a disk was small, or a device lied.
+/// True where file-system calls were made to fail, a disk was full, a device lied or its bits rotted.
 fn faulty_disks(evidence: &Evidence) -> bool {
     let small = evidence.plan.nodes.iter().any(|node| node.data_faults.capacity_bytes > 0);
     small
+        || evidence.no_space > 0
+        || !evidence.rotted.is_empty()
         || evidence.disk_faults.iter().any(|faults| {
             faults.read_errors
                 + faults.write_errors
@@ -529,6 +548,7 @@ fn faulty_disks(evidence: &Evidence) -> bool {
                 + faults.sync_errors
                 + faults.interrupts
                 + faults.lying_syncs
+                + faults.rotten_bits
                 > 0
         })
 }

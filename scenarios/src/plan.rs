@@ -347,6 +347,28 @@ pub enum Fault {
         /// For how long, in milliseconds.
         for_ms: u64,
     },
+    /// A node's disk is filled by others.
+    FillDisk {
+        /// Whose.
+        target: Target,
+        /// What is left free, in bytes.
+        free_bytes: u64,
+        /// For how long, in milliseconds. Then an operator clears the alarm.
+        for_ms: u64,
+    },
+    /// A node is stopped, and bits of its files rot while it is down.
+    Rot {
+        /// Whose.
+        target: Target,
+        /// Which files.
+        place: RotPlace,
+        /// One bit each of so many sectors.
+        sectors: u32,
+        /// Whether it is stopped in good order; else it is killed.
+        in_good_order: bool,
+        /// How long it stays down, in milliseconds.
+        down_ms: u64,
+    },
     /// A node's wall clock is set.
     StepClock {
         /// Whose.
@@ -354,6 +376,15 @@ pub enum Fault {
         /// By how much, in milliseconds.
         by_ms: i64,
     },
+}
+
+/// What rots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotPlace {
+    /// The files of the engine.
+    Store,
+    /// The sealed segments of the raft log.
+    Log,
 }
 
 /// The disk operation at which a crash falls.
@@ -399,6 +430,21 @@ pub struct Upgrade {
     pub engine: EngineName,
     /// What becomes of its data where the engine changes.
     pub change: EngineChange,
+    /// A crash in the start that follows.
+    #[serde(default)]
+    pub crash: Option<StartCrash>,
+}
+
+/// A crash in the start that a step of an upgrade ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartCrash {
+    /// Process kill or power failure.
+    pub crash: Crash,
+    /// Where.
+    pub at: CrashPlace,
+    /// How long the node stays down, in milliseconds.
+    pub down_ms: u64,
 }
 
 /// Something that an operator does about the members, and when.
@@ -466,12 +512,14 @@ impl MemberStep {
 }
 
 /// What becomes of a node's data when its engine changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EngineChange {
     /// The data is copied into the new engine.
     ConvertInPlace,
     /// The data is set aside, and fetched from a peer.
     WipeAndFetch,
+    /// Nothing may: the start must be refused. Then the node is started as it was.
+    Refuse,
 }
 
 /// A plan that cannot be read.
@@ -626,9 +674,11 @@ impl Fault {
     /// Whom the fault hits, if it is one node.
     pub fn target(&self) -> Option<Target> {
         match self {
-            Self::Crash { target, .. } | Self::Pause { target, .. } | Self::StepClock { target, .. } => {
-                Some(*target)
-            }
+            Self::Crash { target, .. }
+            | Self::Pause { target, .. }
+            | Self::FillDisk { target, .. }
+            | Self::Rot { target, .. }
+            | Self::StepClock { target, .. } => Some(*target),
             Self::Partition { shape, .. } => Some(match *shape {
                 PartitionShape::Isolate(target)
                 | PartitionShape::Mute(target)

@@ -1,9 +1,12 @@
 //! What a run reports: readable, and as JSON.
 
 use crate::milestones::{self, Milestone};
+use crate::observation::Observed;
 use crate::oracles::{self, Judgement};
 use crate::plan::Plan;
+use crate::rot;
 use crate::run::Evidence;
+use crate::upgrades;
 use crate::watcher::Watched;
 use crate::world::FaultCounters;
 use cluster::{ReplicaEvent, SnapshotOutcome};
@@ -124,6 +127,8 @@ pub struct Report {
     pub liveness_waived: Option<LivenessWaiver>,
     /// What the run is known to have reached.
     pub milestones: BTreeSet<Milestone>,
+    /// The routes of upgrades that were taken to their end, by the names of [`crate::upgrades::Route`].
+    pub upgrade_routes: BTreeSet<String>,
     /// The verdict.
     pub verdict: Verdict,
     /// Last disk operations of each node that a violation may be about, as text.
@@ -183,8 +188,11 @@ impl Report {
         report.count_watches(&evidence.watched);
         report.findings = findings(evidence);
         report.findings.extend(hanging(evidence));
+        report.findings.extend(contradicted(evidence));
         report.liveness_waived = oracles::liveness_waiver(evidence);
         report.milestones = milestones::reached(evidence);
+        report.milestones.extend(judgement.served_rot.then_some(Milestone::RotServed));
+        report.upgrade_routes = upgrades::routes_taken(evidence).iter().map(ToString::to_string).collect();
         if !judgement.violations.is_empty() {
             report.last_operations = evidence.last_operations.clone();
             report.verdict = Verdict::Violated { violations: judgement.violations };
@@ -241,6 +249,7 @@ impl Report {
             findings: Vec::new(),
             liveness_waived: None,
             milestones: BTreeSet::new(),
+            upgrade_routes: BTreeSet::new(),
             verdict: Verdict::Held,
             last_operations: Vec::new(),
             trace: 0,
@@ -316,10 +325,28 @@ fn findings(evidence: &Evidence) -> Vec<EngineFinding> {
                 at_s: observed.at.as_secs_f64(),
                 cause: cause.clone(),
                 proven_index: *proven_index,
-                device_at_fault: !faults.lying_sync.is_zero() || !faults.sync_error.is_zero(),
+                device_at_fault: !faults.lying_sync.is_zero()
+                    || !faults.sync_error.is_zero()
+                    || rot::may_rot(&evidence.plan),
             })
         })
         .collect()
+}
+
+/// Engines that gave back another state than was written, without a word.
+fn contradicted(evidence: &Evidence) -> Vec<EngineFinding> {
+    let finding = |observed: &Observed| {
+        let ReplicaEvent::StoreDiverged { engine, applied_index, .. } = &observed.event else { return None };
+        Some(EngineFinding {
+            node: observed.node,
+            engine: engine.name().to_string(),
+            at_s: observed.at.as_secs_f64(),
+            cause: format!("served another state at applied index {applied_index} than its peers agree on"),
+            proven_index: None,
+            device_at_fault: rot::may_rot(&evidence.plan),
+        })
+    };
+    evidence.log.events.iter().filter_map(finding).collect()
 }
 
 /// Engines that never came back from a call.

@@ -6,14 +6,18 @@ use crate::observation::{Log, SharedLog};
 use crate::oracles;
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
+use crate::rot::{self, Rotted};
+use crate::space;
+use crate::upgrades::{Done, Mistake};
 use crate::watcher::{self, Watched};
 use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
+use model::kv::Refusal;
 use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
 use sim::{Abort, Aborted, Completed, Machine, Options};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,6 +43,9 @@ pub(crate) struct Evidence {
     pub(crate) stops: Vec<ObservedStop>,
     pub(crate) panics: Vec<(u64, String, String)>,
     pub(crate) counters: FaultCounters,
+    pub(crate) upgrades: Vec<Done>,
+    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) rotted: BTreeMap<u64, Rotted>,
     pub(crate) disk_faults: Vec<DiskFaults>,
     /// Calls that failed, or were cut short, for want of space.
     pub(crate) no_space: u64,
@@ -123,10 +130,20 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
     let watchers = watcher::start(&world);
     machine.sleep_until(Duration::from_millis(world.plan.heal_at_ms)).await;
     heal(&world);
+    // An upgrade that is under way is the operator's doing, and no fault to recover from.
+    while world.upgrading.get() {
+        machine.sleep(Duration::from_millis(20)).await;
+    }
     let healed_at = machine.now();
     let clients_done = settle(&world, &pending, healed_at).await;
     machine.sleep(Duration::from_millis(world.plan.quiet_ms)).await;
-    let converged_at = converge(&world, healed_at + Duration::from_millis(world.plan.quiet_ms)).await;
+    let quiet_at = healed_at + Duration::from_millis(world.plan.quiet_ms);
+    if rot::may_rot(&world.plan) {
+        // Whatever rotted until now is found by the next comparison of hashes.
+        converge(&world, quiet_at).await;
+        machine.sleep(rot::FOUND_WITHIN).await;
+    }
+    let converged_at = converge(&world, quiet_at).await;
     let watched = watchers.finish(&world, converged_at.is_some()).await;
     // Where somebody never came back, its threads say where they stand.
     let threads = if clients_done && converged_at.is_some() { Vec::new() } else { machine.threads() };
@@ -143,6 +160,9 @@ async fn drive(machine: Machine, plan: Plan) -> Evidence {
             .map(|(node, panic)| (node, format!("{}: {}", panic.thread, panic.message), panic.backtrace()))
             .collect(),
         counters: *world.counters.borrow(),
+        upgrades: world.upgrades.take(),
+        mistakes: world.mistakes.take(),
+        rotted: world.rotted.take(),
         disk_faults: (1..=world.count()).flat_map(|node| machine.disk_faults(world.id(node))).collect(),
         no_space: (1..=world.count()).map(|node| machine.no_space_count(world.id(node))).sum(),
         network: machine.network_counters(),
@@ -203,6 +223,9 @@ async fn settle(world: &Rc<World>, pending: &Rc<Cell<u32>>, healed_at: Duration)
     while pending.get() > 0 && world.machine.now() < deadline {
         world.machine.sleep(Duration::from_millis(20)).await;
     }
+    if space::may_fill(&world.plan) {
+        space::disarm(world, deadline).await;
+    }
     let mut last = Client::new(world.plan.clients(), world.count(), world.machine, world.log.clone());
     let wrote = insist(world, &mut last, deadline, last_write).await;
     let read = insist(world, &mut last, deadline, |_| read_everything()).await;
@@ -224,8 +247,11 @@ async fn insist(
     let mut attempt = 0;
     while world.machine.now() < deadline {
         let left = deadline.saturating_sub(world.machine.now());
-        if client.perform(request(attempt), left).await.is_some() {
-            return true;
+        match client.perform(request(attempt), left).await {
+            Some(Ok(_)) => return true,
+            // The alarm may not have been cleared everywhere yet.
+            Some(Err(Refusal::NoSpace)) => world.machine.sleep(Duration::from_millis(200)).await,
+            Some(Err(_)) | None => {}
         }
         attempt += 1;
     }
@@ -240,12 +266,14 @@ async fn converge(world: &Rc<World>, healed_at: Duration) -> Option<Duration> {
         let members = world.members();
         let converged = {
             let log = world.log.lock();
+            let here: Vec<u64> = members.ids().into_iter().filter(|node| !world.is_gone(*node)).collect();
             let applied: BTreeSet<Option<u64>> =
-                members.ids().iter().map(|node| log.applied.get(node).copied()).collect();
+                here.iter().map(|node| log.applied.get(node).copied()).collect();
             let is_rebuilding = |node| log.rebuilding.get(node).copied().unwrap_or(true);
-            !members.is_joint() && applied.len() == 1 && !members.ids().iter().any(is_rebuilding)
+            !members.is_joint() && applied.len() == 1 && !here.iter().any(is_rebuilding)
         };
-        let all_up = (1..=world.count()).all(|node| world.machine.is_up(world.id(node)));
+        let all_up =
+            (1..=world.count()).all(|node| world.machine.is_up(world.id(node)) || world.is_gone(node));
         if converged && all_up {
             return Some(world.machine.now());
         }

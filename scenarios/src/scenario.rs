@@ -4,8 +4,11 @@ use crate::generate;
 use crate::kill_gate;
 use crate::membership;
 use crate::plan::Plan;
+use crate::rot;
+use crate::space;
 use crate::targeted;
 use crate::targeted_store;
+use crate::upgrades;
 use crate::watcher;
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +40,12 @@ pub enum Scenario {
     Watches,
     /// Members come and go, under faults of every class but those of the disk.
     Membership,
+    /// Every way from one release and engine to another.
+    UpgradeMatrix,
+    /// Disks that are full for a while.
+    FullDisk,
+    /// Files whose bits rot.
+    Rot,
 }
 
 /// A scenario that does not exist.
@@ -49,7 +58,7 @@ pub struct UnknownScenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Default,
         Self::RollingUpgrade,
         Self::Power,
@@ -62,6 +71,9 @@ impl Scenario {
         Self::Compaction,
         Self::Watches,
         Self::Membership,
+        Self::UpgradeMatrix,
+        Self::FullDisk,
+        Self::Rot,
     ];
 
     /// The name on the command line and in plans.
@@ -79,6 +91,9 @@ impl Scenario {
             Self::Compaction => "compaction",
             Self::Watches => "watches",
             Self::Membership => "membership",
+            Self::UpgradeMatrix => "upgrade-matrix",
+            Self::FullDisk => "full-disk",
+            Self::Rot => "rot",
         }
     }
 
@@ -112,6 +127,15 @@ impl Scenario {
                 "members are added, promoted, removed and replaced, leadership is handed over, under crashes, \
                  partitions, pauses and clocks that differ"
             }
+            Self::UpgradeMatrix => {
+                "from one release and engine to two others and back, node by node, each way there is, with mistakes"
+            }
+            Self::FullDisk => {
+                "the disk of one replica, or of a majority, is full for a while, again and again"
+            }
+            Self::Rot => {
+                "bits of one replica's engine rot, at rest and as they are read; or its raft log rots"
+            }
         }
     }
 
@@ -130,6 +154,9 @@ impl Scenario {
             Self::Compaction => targeted_store::compaction(seed),
             Self::Watches => watcher::scenario(seed),
             Self::Membership => membership::plan(seed),
+            Self::UpgradeMatrix => upgrades::plan(seed),
+            Self::FullDisk => space::plan(seed),
+            Self::Rot => rot::plan(seed),
         }
     }
 }

@@ -91,13 +91,3 @@ pub(crate) fn read_compacted(evidence: &Evidence) -> bool {
             && matches!(operation.outcome.output(), Some(Err(Refusal::Compacted)))
     })
 }
-
-/// Whether an alarm was raised, and ended later.
-pub(crate) fn alarm_cleared(events: &[Observed]) -> bool {
-    let alarm = |observed: &Observed| match observed.event {
-        ReplicaEvent::Alarm { active, .. } => Some(active),
-        _ => None,
-    };
-    let mut alarms = events.iter().filter_map(alarm).skip_while(|active| !active);
-    alarms.any(|active| !active)
-}

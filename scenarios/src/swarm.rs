@@ -6,6 +6,7 @@ use crate::plan::EngineName;
 use crate::report::{LivenessWaiver, Verdict};
 use crate::run::RunOptions;
 use crate::scenario::Scenario;
+use crate::upgrades::Route;
 use cluster::Design;
 use model::verdict::{Check, Violation};
 use serde::Serialize;
@@ -63,6 +64,9 @@ pub struct Summary {
     pub incomplete: BTreeSet<u64>,
     /// Seeds in which each milestone was reached.
     pub milestones: BTreeMap<Milestone, u64>,
+    /// Seeds in which each route of upgrades was taken, by its name; in the scenario that wants all of them, those
+    /// that were not taken, too.
+    pub upgrade_routes: BTreeMap<String, u64>,
     /// Broken promises of engines: engine, cause, whether its device was at fault → seeds, and the first of them.
     pub findings: BTreeMap<String, (u64, u64)>,
     /// Seeds that were not asked to live, by the reason.
@@ -96,6 +100,9 @@ impl Summary {
         for milestone in &report.milestones {
             *self.milestones.entry(*milestone).or_default() += 1;
         }
+        for route in &report.upgrade_routes {
+            *self.upgrade_routes.entry(route.clone()).or_default() += 1;
+        }
         let kinds: BTreeSet<String> = report
             .findings
             .iter()
@@ -118,6 +125,12 @@ impl Summary {
         self.peak_bytes = self.peak_bytes.max(execution.peak_bytes);
         self.crashes += report.power_failures + report.process_kills;
     }
+}
+
+/// The routes that a swarm of `scenario` is to take, none of them taken yet.
+fn wanted_routes(scenario: Scenario) -> BTreeMap<String, u64> {
+    let wanted = if scenario == Scenario::UpgradeMatrix { Route::all() } else { Vec::new() };
+    wanted.iter().map(|route| (route.to_string(), 0)).collect()
 }
 
 /// A cause without its numbers, so that causes of one kind are counted together.
@@ -161,7 +174,7 @@ impl Swarm {
             twice,
             executor: Executor::default(),
             first_traces: BTreeMap::new(),
-            summary: Summary::default(),
+            summary: Summary { upgrade_routes: wanted_routes(scenario), ..Summary::default() },
         }
     }
 

@@ -133,7 +133,7 @@ pub(crate) fn mixed_releases(seed: u64) -> Plan {
     }
     let change = *entropy.choose(&[EngineChange::ConvertInPlace, EngineChange::WipeAndFetch]);
     let engine = EngineName(EngineId::Fjall);
-    plan.upgrades.push(Upgrade { at_ms: 31_000, node: 3, release: 2, engine, change });
+    plan.upgrades.push(Upgrade { at_ms: 31_000, node: 3, release: 2, engine, change, crash: None });
     finish(plan, 36_000)
 }
 

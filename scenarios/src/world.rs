@@ -1,8 +1,11 @@
 //! The running world: nodes with their configurations, and what keeps them going.
 
+use crate::client::Client;
 use crate::observation::{Contents, Listener, PauseSpan, SharedLog, StoredVersion};
 use crate::plan::{DiskProfile, EngineChange, EngineName, Plan};
+use crate::rot::Rotted;
 use crate::transport::SimulatedTransport;
+use crate::upgrades::{Done, Installed, Mistake};
 use cluster::mvcc::Store;
 use cluster::{Membership, ReplicaConfig};
 use model::compaction::HashKvReport;
@@ -12,14 +15,16 @@ use sim::{
     Process, Stop, StopCause,
 };
 use snapshots::Release;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// The numbers of operators among clients.
+const FIRST_OPERATOR: u32 = 500;
 /// Where a replica keeps everything, below its node's root.
 const REPLICA_DIRECTORY: &str = "replica";
 /// Where a replica keeps its engine's data directory, below its own (see crate `cluster`).
@@ -60,6 +65,7 @@ pub(crate) struct ObservedStop {
     pub(crate) at: Duration,
     /// Numbered from 1.
     pub(crate) node: u64,
+    pub(crate) incarnation: u32,
     pub(crate) engine: EngineName,
     pub(crate) stop: Stop,
     /// Whether the replica had not come up yet.
@@ -76,6 +82,15 @@ pub(crate) struct World {
     pub(crate) nodes: RefCell<Vec<Node>>,
     pub(crate) stops: RefCell<Vec<ObservedStop>>,
     pub(crate) panics: RefCell<Vec<(u64, sim::Panic)>>,
+    /// Upgrades that were done, and starts that had to be refused.
+    pub(crate) upgrades: RefCell<Vec<Done>>,
+    pub(crate) mistakes: RefCell<Vec<Mistake>>,
+    /// What rotted at rest, by node.
+    pub(crate) rotted: RefCell<BTreeMap<u64, Rotted>>,
+    /// How many operators have had something to do.
+    operators: Cell<u32>,
+    /// Set while a node is being upgraded.
+    pub(crate) upgrading: Cell<bool>,
     /// Set when the run is over and stores are to be read out.
     finishing: RefCell<bool>,
     pub(crate) counters: RefCell<FaultCounters>,
@@ -90,6 +105,9 @@ pub struct FaultCounters {
     pub pauses: u64,
     /// Clock steps.
     pub clock_steps: u64,
+    /// Disks filled.
+    #[serde(default)]
+    pub full_disks: u64,
     /// Upgrade steps done.
     pub upgrades: u64,
     /// Changes of the members that the operator was told are done.
@@ -139,6 +157,11 @@ impl World {
             nodes,
             stops: RefCell::default(),
             panics: RefCell::default(),
+            upgrades: RefCell::default(),
+            mistakes: RefCell::default(),
+            rotted: RefCell::default(),
+            operators: Cell::new(0),
+            upgrading: Cell::new(false),
             finishing: RefCell::new(false),
             counters: RefCell::default(),
         })
@@ -170,10 +193,17 @@ impl World {
         self.with_node(number, |node| node.id)
     }
 
+    /// A client for an operator, who is none of the plan's.
+    pub(crate) fn operator(&self) -> Client {
+        self.operators.set(self.operators.get() + 1);
+        let number = FIRST_OPERATOR + self.operators.get();
+        Client::new(number, self.count(), self.machine, self.log.clone())
+    }
+
     /// Starts replica `number`, if it is down and not held.
     pub(crate) fn start(&self, number: u64) {
         let (id, held) = self.with_node(number, |node| (node.id, node.held));
-        if held || self.machine.is_up(id) {
+        if held || self.machine.is_up(id) || *self.finishing.borrow() {
             return;
         }
         let again = self.with_node(number, |node| {
@@ -201,6 +231,7 @@ impl World {
             config.on_engine_change = match change {
                 EngineChange::ConvertInPlace => cluster::EngineChange::ConvertInPlace,
                 EngineChange::WipeAndFetch => cluster::EngineChange::WipeAndFetch,
+                EngineChange::Refuse => cluster::EngineChange::Refuse,
             };
             tune(&mut config);
             config.engine_options.sync_after_open = sync_after_open;
@@ -228,6 +259,22 @@ impl World {
         self.start(number);
     }
 
+    /// What replica `number` has installed, and what it does with the data of another engine.
+    pub(crate) fn installed(&self, number: u64) -> (Installed, EngineChange) {
+        self.with_node(number, |node| {
+            (Installed { release: node.release, engine: node.engine.0 }, node.change)
+        })
+    }
+
+    /// Starts a held node once, with a release and engine that it must refuse; it stays held.
+    pub(crate) fn start_by_mistake(&self, number: u64, wanted: Installed, change: EngineChange) {
+        let (Installed { engine: found, .. }, _) = self.installed(number);
+        self.release(number, wanted.release, EngineName(wanted.engine), change);
+        self.with_node(number, |node| node.held = true);
+        let incarnation = self.machine.incarnation(self.id(number));
+        self.mistakes.borrow_mut().push(Mistake { node: number, incarnation, found, wanted });
+    }
+
     /// Notes how long replica `number` stays down after its next crash, and how it crashes again.
     pub(crate) fn expect_crash(&self, number: u64, down_for: Duration, crash: Crash, again: &[u64]) {
         self.with_node(number, |node| {
@@ -251,6 +298,8 @@ impl World {
     /// Stops every replica in good order and reads out what its store holds.
     pub(crate) async fn finish(&self) {
         *self.finishing.borrow_mut() = true;
+        // What was read out when a node stopped for another reason is outdated.
+        self.log.lock().contents.clear();
         for number in 1..=self.count() {
             self.ask_to_stop(number);
         }
@@ -306,6 +355,7 @@ impl World {
         self.stops.borrow_mut().push(ObservedStop {
             at: now,
             node: number,
+            incarnation,
             engine,
             stop,
             recovering,
@@ -327,6 +377,7 @@ fn tune(config: &mut ReplicaConfig) {
     config.timing.tick = TICK;
     config.timing.election_ticks = ELECTION_TICKS;
     config.timing.lease_checkpoint_interval = Duration::from_secs(3);
+    config.timing.compare_interval = Duration::from_secs(5);
     config.limits.flush_entries = 32;
     config.limits.trailing_entries = 12;
     config.limits.compaction_entries = 8;

@@ -96,6 +96,7 @@ fn faults(report: &Report) -> String {
     part(report.injected.partitions, "partition", "partitions");
     part(report.injected.pauses, "pause", "pauses");
     part(report.injected.clock_steps, "clock step", "clock steps");
+    part(report.injected.full_disks, "full disk", "full disks");
     part(report.message_faults, "message fault", "message faults");
     part(report.injected.upgrades, "upgrade", "upgrades");
     part(report.injected.member_changes, "change of members", "changes of members");
@@ -243,6 +244,13 @@ pub(crate) fn summary(summary: &scenarios::swarm::Summary, elapsed: Duration) ->
     }
     for (milestone, seeds) in &summary.milestones {
         line!(text, "  milestone    {seeds:>6} seeds: {milestone}");
+    }
+    for (route, seeds) in &summary.upgrade_routes {
+        line!(
+            text,
+            "  route        {seeds:>6} seeds: {route}{}",
+            if *seeds == 0 { " (NOT REACHED)" } else { "" }
+        );
     }
     if summary.processor_s > 0.0 {
         line!(

@@ -58,6 +58,7 @@ impl Replica {
             Payload::Raft(message) => self.take_raft_message(from, message),
             Payload::SnapshotRefused { attempt } => self.snapshot_refused(from, attempt),
             Payload::AlarmRequest => self.propose_alarm(from),
+            Payload::StateHash(state) => self.hear_state_hash(from, state),
         }
     }
 

@@ -7,6 +7,7 @@
 mod applying;
 mod calls;
 mod compacting;
+mod comparing;
 mod flushing;
 mod inbound;
 mod leases;
@@ -51,6 +52,8 @@ use crate::watch::Watches;
 
 use calls::Handover;
 use compacting::Forgetting;
+use comparing::Comparison;
+pub(crate) use comparing::StateHash;
 use flushing::Flushing;
 use inbound::Taken;
 use proposals::Proposals;
@@ -74,7 +77,7 @@ pub fn run(
     outcome.unwrap_or_else(|payload| Err(ReplicaError::Panicked { message: panic_text(&*payload) }))
 }
 
-/// Runs a replica until its machine is gone, with a new beginning whenever it is out of space.
+/// Runs a replica until its machine is gone, with a new beginning whenever it is out of space, or its state is contradicted.
 fn live(
     config: &ReplicaConfig,
     transport: &Rc<dyn Transport>,
@@ -86,8 +89,13 @@ fn live(
             Ok(mut replica) => match replica.run() {
                 Ok(()) => return replica.close(),
                 Err(error) if error.is_out_of_space() => {
-                    replica.abandon();
+                    replica.abandon("the disk of this replica is full");
                     error
+                }
+                Err(ReplicaError::Diverged { applied_index, own, theirs }) => {
+                    replica.abandon("the state of this replica is damaged");
+                    comparing::set_aside(config, &**observer, (applied_index, own, theirs))?;
+                    continue;
                 }
                 Err(error) => error,
             },
@@ -146,6 +154,7 @@ struct Replica {
     next_tick: Instant,
     ballast: Ballast,
     next_space_check: Instant,
+    comparison: Comparison,
 }
 
 impl Replica {
@@ -166,7 +175,7 @@ impl Replica {
         let hello = Hello::of_this_start(config.release, config.engine);
         let mut ballast = Ballast::find(&directory, config.limits.ballast_bytes)?;
         ballast.restore()?;
-        let replica = Replica {
+        let mut replica = Replica {
             directory,
             transport,
             observer,
@@ -193,6 +202,7 @@ impl Replica {
             next_tick: Instant::now() + config.timing.tick,
             ballast,
             next_space_check: Instant::now(),
+            comparison: Comparison::new(Instant::now() + config.timing.compare_interval),
             store,
             config,
         };
@@ -200,7 +210,7 @@ impl Replica {
         Ok(replica)
     }
 
-    fn report_start(&self, recovery: Recovery) -> Result<(), ReplicaError> {
+    fn report_start(&mut self, recovery: Recovery) -> Result<(), ReplicaError> {
         let (log, raft) = (self.node.store(), &self.node.raft);
         self.observer.event(&ReplicaEvent::Started {
             hello: self.hello,
@@ -236,6 +246,7 @@ impl Replica {
             self.compact_step()?;
             self.see_to_flushes()?;
             self.pump_sendings();
+            self.check_divergence()?;
         }
     }
 
@@ -292,6 +303,7 @@ impl Replica {
             self.answer_handovers(now);
             self.see_to_leases();
             self.see_to_space(now)?;
+            self.see_to_comparison(now)?;
         }
         Ok(())
     }
@@ -315,14 +327,12 @@ impl Replica {
         self.transport.send(client, encode_reply(Reply { id, outcome }));
     }
 
-    fn report_state_hash(&self) -> Result<(), ReplicaError> {
+    /// Tells the observer and the peers what the state is.
+    fn report_state_hash(&mut self) -> Result<(), ReplicaError> {
         if let Some(store) = &self.store {
-            let hash = store.hash()?;
-            self.observer.event(&ReplicaEvent::StateHash {
-                applied_index: store.applied_index(),
-                revision: store.revision(),
-                hash,
-            });
+            let (applied_index, revision, hash) = (store.applied_index(), store.revision(), store.hash()?);
+            self.observer.event(&ReplicaEvent::StateHash { applied_index, revision, hash });
+            self.tell_state_hash(StateHash { applied_index, hash });
         }
         Ok(())
     }

@@ -138,6 +138,7 @@ impl Replica {
         self.report_membership();
         self.report_compaction(None);
         self.flushing = Flushing::new(index, index);
+        self.comparison.forget_own();
         self.rebuild = None;
         self.observer.event(&ReplicaEvent::SnapshotInstallEnd { index });
         self.observer.event(&ReplicaEvent::SnapshotReceived {

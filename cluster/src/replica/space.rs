@@ -69,8 +69,9 @@ impl Replica {
         self.store.as_ref().is_some_and(|store| store.alarms().contains(&member))
     }
 
-    /// Leaves a state that cannot be trusted any more: closes the store, and tells all who wait for something.
-    pub(super) fn abandon(mut self) {
+    /// Leaves a state that cannot be trusted any more: closes the store, and tells all who wait for something; the
+    /// watches end with the words `why`.
+    pub(super) fn abandon(mut self, why: &str) {
         for proposal in self.proposals.take_all() {
             self.answer(proposal.asker, Outcome::Unavailable { may_have_happened: true });
         }
@@ -81,7 +82,7 @@ impl Replica {
             self.reply(client, id, Outcome::Unavailable { may_have_happened: true });
         }
         self.give_handovers_up();
-        self.end_all_watches("the disk of this replica is full");
+        self.end_all_watches(why);
         if let Some(store) = self.store.take() {
             // It failed before; what counts is that its locks are free.
             let _ = store.close();

@@ -168,6 +168,7 @@ fn unusable(engine: EngineId, error: ReplicaError) -> Result<Probed, ReplicaErro
         | ReplicaError::Raft(_)
         | ReplicaError::Entry { .. }
         | ReplicaError::ConfChange { .. }
+        | ReplicaError::Diverged { .. }
         | ReplicaError::Panicked { .. } => false,
     };
     if !is_finding {

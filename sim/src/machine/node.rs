@@ -320,6 +320,19 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Sets what a node's disk can hold, in this life and the next ones; zero is no limit.
+    fn limit_disk(&mut self, id: NodeId, capacity_bytes: u64) {
+        if let Some(mount) = self.node(id).mount {
+            self.files.disk_mut(mount).set_capacity_bytes(capacity_bytes);
+        }
+        for (_, state) in &mut self.node(id).faults {
+            let options = FaultOptions { capacity_bytes, ..state.options().clone() };
+            state.set_options(options);
+        }
+    }
+}
+
 impl Machine {
     /// Adds a node with an empty disk. It is down until it is started.
     pub fn add_node(&self, options: NodeOptions) -> NodeId {
@@ -448,6 +461,23 @@ impl Machine {
             kernel.node(id).clock.step(step_ns);
             kernel.record(&Event::ClockStepped { node: id.0, step_ns });
         });
+    }
+
+    /// Leaves so many bytes free on a node's disk, as if somebody else had taken the rest, until there is no limit any
+    /// more ([`Machine::free_disk`], [`Machine::mend_disk`]).
+    pub fn fill_disk(&self, id: NodeId, free_bytes: u64) {
+        kernel::with(|kernel| {
+            let used_bytes = match kernel.node(id).mount {
+                Some(mount) => kernel.files.disk(mount).used_bytes(),
+                None => kernel.node(id).disk.as_ref().map_or(0, Disk::used_bytes),
+            };
+            kernel.limit_disk(id, used_bytes.saturating_add(free_bytes));
+        });
+    }
+
+    /// Ends the limit of a node's disk.
+    pub fn free_disk(&self, id: NodeId) {
+        kernel::with(|kernel| kernel.limit_disk(id, 0));
     }
 
     /// Ends every fault of a node's disk, and its limit of space; syncs take the time that they took. What was lost or
