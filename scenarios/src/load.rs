@@ -343,3 +343,50 @@ impl Load {
 pub(crate) fn ask(request: PlannedRequest) -> Action {
     Action::Ask { request, replica: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a request deletes anywhere, and whether it keeps value or lease of a key anywhere.
+    fn deletes_and_keeps(request: &PlannedRequest) -> (bool, bool) {
+        match request {
+            PlannedRequest::Range(_) => (false, false),
+            PlannedRequest::Delete(_) => (true, false),
+            PlannedRequest::Put(put) => (false, put.ignore_value || put.ignore_lease),
+            PlannedRequest::Txn(PlannedTxn { compares: _, then, otherwise }) => {
+                let parts = then.iter().chain(otherwise).map(deletes_and_keeps);
+                parts.fold((false, false), |all, part| (all.0 | part.0, all.1 | part.1))
+            }
+        }
+    }
+
+    #[test]
+    fn no_transaction_deletes_a_key_and_keeps_what_one_had() {
+        let (mut deleting, mut keeping) = (0, 0);
+        for operation in (1..=60).flat_map(operations) {
+            let Action::Ask { request, .. } = operation.action else { continue };
+            let (deletes, keeps) = deletes_and_keeps(&request);
+            assert!(!(deletes && keeps), "{request:?}");
+            deleting += u32::from(deletes);
+            keeping += u32::from(keeps);
+        }
+        assert!(deleting > 100 && keeping > 100, "{deleting} delete, {keeping} keep");
+    }
+
+    #[test]
+    fn leases_are_asked_for_before_they_are_spoken_of() {
+        for seed in 1..=60 {
+            let mut granted = 0;
+            for operation in operations(seed) {
+                match operation.action {
+                    Action::LeaseGrant { lease, .. } => granted = granted.max(lease + 1),
+                    Action::LeaseKeepAlive { lease }
+                    | Action::LeaseRevoke { lease }
+                    | Action::LeaseTimeToLive { lease, .. } => assert!(lease < granted, "seed {seed}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
