@@ -31,9 +31,11 @@ pub(crate) fn plan(seed: u64) -> Plan {
         node.joins = number > FIRST_MEMBERS;
     }
     plan.policy = generate::policy(&mut stream(seed, "policy"));
-    if topology.chance(Ratio::percent(40)) {
-        plan.links = LinkOptions::swarm(&mut stream(seed, "links"));
-    }
+    plan.links = match topology.below(10) {
+        0..=2 => LinkOptions::swarm(&mut stream(seed, "links")),
+        3..=5 => distant(),
+        _ => LinkOptions::calm(),
+    };
     steps(&mut plan, &mut stream(seed, "member steps"));
     let mut classes = stream(seed, "fault classes");
     let on = |classes: &mut Entropy| classes.chance(Ratio::percent(50));
@@ -54,6 +56,16 @@ pub(crate) fn plan(seed: u64) -> Plan {
         generate::pauses(&mut plan, &mut stream(seed, "pauses"));
     }
     generate::finish(plan)
+}
+
+/// Links between distant places: what one replica knows, another hears a good while later.
+fn distant() -> LinkOptions {
+    LinkOptions {
+        latency_ns_base: 15_000_000,
+        latency_ns_mean: 2_000_000,
+        latency_ns_max: 80_000_000,
+        ..LinkOptions::calm()
+    }
 }
 
 /// Mostly engines that keep their promises: what is lost here was lost by the cluster.
@@ -93,9 +105,7 @@ fn steps(plan: &mut Plan, entropy: &mut Entropy) {
             step = as_leader;
         }
         if entropy.chance(Ratio::percent(trouble)) {
-            let fault = fault_into(entropy, joins);
-            // A little before or after the step is asked for.
-            plan.faults.push(PlannedFault { at_ms: at_ms + entropy.below(40) - 20, fault });
+            plan.faults.push(fault_into(entropy, step, at_ms, joins));
         }
         plan.member_steps.push(PlannedMemberStep { at_ms, step });
     }
@@ -163,18 +173,25 @@ fn take(nodes: &mut Vec<u64>, entropy: &mut Entropy) -> u64 {
     nodes.swap_remove(usize::try_from(place).expect("few nodes"))
 }
 
-/// A fault for the moment of a change that is about `node`.
-fn fault_into(entropy: &mut Entropy, node: u64) -> Fault {
-    let for_ms = entropy.between(1_500, 5_000);
-    match entropy.below(6) {
-        // The leader goes on with the one who comes, and the others elect one of their own.
-        0 => Fault::Partition { shape: PartitionShape::WithLeader(Target::Node(node)), for_ms },
-        // The leader has the change in its log, and nobody else.
-        1 => Fault::Partition { shape: PartitionShape::Isolate(Target::Leader), for_ms },
-        2 => Fault::Pause { target: Target::Leader, for_ms },
-        3 => crash(entropy, Target::Node(node)),
-        _ => crash(entropy, Target::Leader),
+/// A fault for the moment of a step that is asked for at `at_ms`, and is about `node`.
+fn fault_into(entropy: &mut Entropy, step: MemberStep, at_ms: u64, node: u64) -> PlannedFault {
+    let is_replacement = matches!(step, MemberStep::Replace { .. });
+    if is_replacement && entropy.chance(Ratio::percent(50)) {
+        // The leader goes on with the one who comes, while the others may not have heard of it, and elect another.
+        let shape = PartitionShape::WithLeader(Target::Node(node));
+        let fault = Fault::Partition { shape, for_ms: entropy.between(3_000, 6_000) };
+        return PlannedFault { at_ms: at_ms + entropy.below(60), fault };
     }
+    let for_ms = entropy.between(1_500, 5_000);
+    let fault = match entropy.below(5) {
+        // The leader has the change in its log, and nobody else.
+        0 => Fault::Partition { shape: PartitionShape::Isolate(Target::Leader), for_ms },
+        1 => Fault::Pause { target: Target::Leader, for_ms },
+        2 => crash(entropy, Target::Node(node)),
+        _ => crash(entropy, Target::Leader),
+    };
+    // A little before or after the step is asked for.
+    PlannedFault { at_ms: at_ms + entropy.below(40) - 20, fault }
 }
 
 /// A crash at one of the next operations on the raft log.

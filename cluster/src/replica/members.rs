@@ -11,6 +11,8 @@
 //! keeps its log, and votes for those who have not heard of it yet; but it serves nothing and does not campaign. If
 //! it led, it steps down; what it knew to be committed it has told the others before it applied it.
 
+use std::mem;
+
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeTransition, ConfChangeV2, Entry, EntryType};
 use raft::{INVALID_ID, ProgressTracker, StateRole};
@@ -101,16 +103,23 @@ impl Replica {
         self.reconfigure(entry)?;
         let store = self.store.as_mut().expect("without a state nothing is applied");
         store.advance(entry.index, entry.term)?;
-        match self.config.design.joint_leave {
-            JointLeave::Proposer if is_own && self.membership().is_joint() => {
-                self.propose_change(Asker::Nobody, ConfChangeV2::default());
-            }
-            JointLeave::Proposer | JointLeave::WhoeverLeads => {}
-        }
+        self.has_entered_joint = is_own && self.membership().is_joint();
         if !self.is_member() {
             self.stop_serving();
         }
         Ok(AppliedEntry::Members(Answer::Members(self.membership().list())))
+    }
+
+    /// Leaves the joint configuration that this replica has proposed, where the design leaves that to the proposer.
+    pub(super) fn leave_joint(&mut self) {
+        match self.config.design.joint_leave {
+            JointLeave::WhoeverLeads => {}
+            JointLeave::Proposer => {
+                if mem::take(&mut self.has_entered_joint) && self.is_leader() {
+                    self.propose_change(Asker::Nobody, ConfChangeV2::default());
+                }
+            }
+        }
     }
 
     /// Takes the configuration of an entry, unless it is in effect already: after a restart the log may hold newer

@@ -149,6 +149,8 @@ struct Replica {
     /// A snapshot that is laid out and was given to the raft core.
     staged: Option<Staged>,
     rebuild: Option<Rebuild>,
+    /// Whether the joint configuration in effect was proposed here, and is not left yet.
+    has_entered_joint: bool,
     /// What was acknowledged before it was synced; only the wrong design has any.
     unsynced: bool,
     next_tick: Instant,
@@ -198,6 +200,7 @@ impl Replica {
                 Recovery::Rebuild | Recovery::Join => Some(Rebuild::default()),
                 Recovery::Fresh | Recovery::Replay { .. } => None,
             },
+            has_entered_joint: false,
             unsynced: false,
             next_tick: Instant::now() + config.timing.tick,
             ballast,
@@ -241,6 +244,7 @@ impl Replica {
             self.answer_snapshot_requests();
             self.issue_reads();
             self.carry_out_ready()?;
+            self.leave_joint();
             self.serve_reads()?;
             self.serve_watches()?;
             self.compact_step()?;
