@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Operation, Stamp};
 use crate::kv::{Call, CallAnswer, CallResult, RangeRequest, Refusal, Request};
 use crate::notation;
 use crate::specs::etcd::StoreHistory;
 use crate::store::Store;
 use crate::verdict::{Check, Violation};
+use linearizability::history::{Operation, Stamp};
 
 /// Reads at a past revision: refused as compacted only if a compaction to above it was asked for before the
 /// answer; never answered if one was acknowledged before the read was asked, unless the read is serializable; and

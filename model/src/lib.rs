@@ -1,7 +1,8 @@
 //! The reference model: pure functions over histories.
 //!
-//! What is inside: the reference store ([`store`]) and the shape of its requests ([`kv`]), histories
-//! ([`history`]), and one check per promise, from history or telemetry to [`verdict::Violation`].
+//! What is inside: the reference store ([`store`]) and the shape of its requests ([`kv`]), its specification for the
+//! checker of crate `linearizability` ([`specs::etcd`]), and one check per promise, from history or telemetry to
+//! [`verdict::Violation`].
 //! What is not: no input or output, no engine, no simulator, no clock, no randomness. The model knows none of
 //! the code that it judges, so that an error there is not repeated here.
 
@@ -9,11 +10,9 @@ pub mod compaction;
 pub mod durability;
 pub mod effect;
 pub mod equality;
-pub mod history;
-pub mod jepsen;
+pub mod judge;
 pub mod kv;
 pub mod lease;
-pub mod linearizability;
 pub mod liveness;
 pub mod notation;
 pub mod raft;
@@ -25,3 +24,6 @@ pub mod specs;
 pub mod store;
 pub mod verdict;
 pub mod watch;
+
+pub use linearizability;
+pub use linearizability::history;

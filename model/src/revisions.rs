@@ -1,5 +1,5 @@
 //! Linearizability of a store's history, by the revisions in its answers: near-linear where the general search
-//! of [`crate::linearizability`] is exponential, and with the same verdicts.
+//! of crate `linearizability` is exponential, and with the same verdicts.
 //!
 //! Every answer names the revision of the store when it was made, and every write makes exactly one revision.
 //! So an answered write stands at its revision, and an answered operation that made none stands in the *group*
@@ -31,9 +31,9 @@ mod observation;
 mod placement;
 mod silent;
 
-use crate::linearizability::{self, Budget, Verdict};
 use crate::specs::etcd::{Etcd, StoreHistory};
 use fill::{Conclusion, Fill};
+use linearizability::{self, Budget, Verdict};
 use placement::Placement;
 
 /// Checks a history of the store. `budget` counts the calls given to the reference store.

@@ -9,12 +9,12 @@
 //! replica may have been at, which is revision 1; a compacted one only where a compaction to above it was ever
 //! made.
 
-use crate::history::Operation;
 use crate::kv::{Call, CallAnswer, CallResult, Refusal, Request, Response};
 use crate::notation;
 use crate::specs::etcd::{StoreHistory, past_revisions};
 use crate::store::{EMPTY_REVISION, Store};
 use crate::verdict::{Check, Violation};
+use linearizability::history::Operation;
 
 /// The store after all operations of an order, each carried out in turn: calls that are refused change nothing.
 pub fn true_history<'a>(order: impl IntoIterator<Item = &'a Call>) -> Store {

@@ -1,5 +1,3 @@
-//! Sequential specifications.
+//! Sequential specifications of what this project tests. Those of other objects stand in crate `linearizability`.
 
-pub mod append_kv;
 pub mod etcd;
-pub mod register;

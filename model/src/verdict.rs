@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use linearizability::history::Operation;
+use linearizability::{Evidence, SequentialSpec};
 use serde::{Deserialize, Serialize};
 
 /// The checks, by the promise that each of them watches.
@@ -142,6 +144,16 @@ impl Violation {
     /// A violation without evidence beyond its message.
     pub fn new(check: Check, message: impl Into<String>) -> Violation {
         Violation { check, message: message.into(), evidence: Vec::new() }
+    }
+
+    /// A history that has no legal order.
+    pub fn of_history<S: SequentialSpec>(
+        spec: &S,
+        operations: &[Operation<S::Input, S::Output>],
+        evidence: &Evidence,
+    ) -> Violation {
+        let lines = evidence.lines(spec, operations).into_iter();
+        lines.fold(Violation::new(Check::Linearizable, evidence.message(spec, operations)), Violation::with)
     }
 
     /// The same violation with one more line of evidence.

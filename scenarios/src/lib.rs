@@ -49,6 +49,8 @@ pub use run::{RunOptions, run};
 
 /// What makes an engine of another repository known to plans, as `guest`.
 pub use engines::{Engine, EngineError, register_guest};
+/// The checker of histories that others recorded.
+pub use model::{judge, linearizability};
 
 /// The choices of the protocols that a plan's design makes, with the values known to be wrong.
 pub fn design_fields() -> &'static [DesignField] {

@@ -85,7 +85,7 @@ fn linearizable(history: &StoreHistory) -> Result<Option<Violation>, u64> {
     match model::revisions::check(history, Budget::default()) {
         Verdict::Linearizable { .. } => Ok(None),
         Verdict::Violation(evidence) => {
-            Ok(Some(evidence.violation(&Etcd::of(history), history.operations())))
+            Ok(Some(Violation::of_history(&Etcd::of(history), history.operations(), &evidence)))
         }
         Verdict::Undecided { steps } => Err(steps),
     }

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 ///
 /// `xtask` names `sim` beside `scenarios` for two things only: cargo hands a crate's linker flags to its direct
 /// dependents, and `main` settles the addresses of the process before anything else runs.
-const DEPENDENCIES: [(&str, &[&str]); 7] = [
+const DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("sim", &[]),
-    ("model", &[]),
+    ("linearizability", &[]),
+    ("model", &["linearizability"]),
     ("snapshots", &[]),
     ("engines", &[]),
     ("cluster", &["engines", "snapshots"]),

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use scenarios::explorer::{CallNumber, FaultKind, Profile, State};
+use scenarios::judge::ObjectName;
 use scenarios::plan::EngineName;
 use scenarios::scenario::Scenario;
 use std::ops::RangeInclusive;
@@ -57,6 +58,57 @@ pub(crate) enum Command {
                             etcd-trace trace.jsonl --engine fjall\n  cargo xtask etcd-trace trace.jsonl --model --json"
     )]
     EtcdTrace(EtcdTraceArguments),
+    /// Say whether histories that others recorded are linearizable, and if not, why.
+    #[command(
+        after_help = "Examples:\n  cargo xtask check history.jsonl\n  cargo xtask check jepsen/*.log --json\n  cargo xtask \
+                            check kv.txt --spec kv --no-partition --budget 100000000\n\nThe formats are recognised by \
+                            their content; docs/history-format.md describes them. Exit codes: 0 linearizable, 1 not, \
+                            2 a file that cannot be read, 3 undecided within the budget."
+    )]
+    Check(CheckArguments),
+    /// Measure the checker: histories with known verdicts beside Porcupine's times, long histories, and how the time
+    /// grows.
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench --histories ../shared/histories\n  cargo xtask bench --json"
+    )]
+    Bench(BenchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Histories: Jepsen's text logs, Porcupine's key-value logs, or JSON lines of our own.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// What the histories must be of: register, cas-register, kv, set, queue or etcd. Without it, what they say.
+    #[arg(long, value_name = "OBJECT", value_parser = object)]
+    pub(crate) spec: Option<ObjectName>,
+    /// Check all keys as one object.
+    #[arg(long)]
+    pub(crate) no_partition: bool,
+    /// The most steps of the search; a step takes some tens of nanoseconds.
+    #[arg(long, value_name = "STEPS", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) budget: u64,
+    /// How many threads share the partitions.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) jobs: u32,
+    /// Print each verdict as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// A folder with histories and expected.csv: file, model, operations, verdict, Porcupine's seconds.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) histories: Option<PathBuf>,
+    /// Print each figure as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn object(name: &str) -> Result<ObjectName, String> {
+    let known = || ObjectName::ALL.map(ObjectName::name).join(", ");
+    ObjectName::of(name).ok_or_else(|| format!("unknown object `{name}`; known are {}", known()))
 }
 
 #[derive(Debug, Args)]

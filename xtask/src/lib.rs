@@ -7,6 +7,8 @@
 //! reads standard output any more.
 
 mod arguments;
+mod bench;
+mod check;
 mod corpus;
 mod crash;
 mod etcd_trace;
@@ -69,6 +71,8 @@ fn dispatch(guests: &Guests) -> Result<ExitCode, Failure> {
         Command::Corpus(arguments) => corpus::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
         Command::EtcdTrace(arguments) => etcd_trace::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Crash(arguments) => crash::run(&arguments, &given(&matches), guests.natives),
     }
 }

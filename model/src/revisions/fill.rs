@@ -9,11 +9,11 @@ use super::observation::Observations;
 use super::placement::{Placement, expected};
 use super::silent::{Helped, Needy, Position};
 use crate::effect::{Effect, effects};
-use crate::history::Stamp;
 use crate::kv::{Call, CallAnswer, Refusal, Request, TxnRequest};
-use crate::linearizability::{Budget, Evidence, RefusedOperation, Verdict};
 use crate::specs::etcd::{StoreOperation, answers, carry_out};
 use crate::store::{EMPTY_REVISION, Store};
+use linearizability::history::Stamp;
+use linearizability::{Budget, Evidence, RefusedOperation, Verdict};
 
 /// A replay in the order of revisions that stops to choose at each gap, and comes back to the last choice that
 /// has alternatives where the replay contradicts an answer.

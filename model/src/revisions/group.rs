@@ -7,10 +7,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::fill::{Failure, Fill};
 use super::placement::expected;
 use super::silent::{Needy, Position};
-use crate::history::Stamp;
 use crate::kv::{Call, Refusal, Request};
-use crate::linearizability::RefusedOperation;
 use crate::specs::etcd::{answers, carry_out};
+use linearizability::RefusedOperation;
+use linearizability::history::Stamp;
 
 /// What is to be placed before the replay goes on.
 pub(super) struct Due<'a> {

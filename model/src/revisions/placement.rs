@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::Stamp;
 use crate::kv::{Call, CallAnswer, CallResult, Refusal};
 use crate::specs::etcd::{StoreOperation, past_revisions};
 use crate::store::{EMPTY_REVISION, admit_call};
+use linearizability::history::Stamp;
 
 /// The places of all operations. Operations are named by their index in the history, in the order of
 /// invocations.

@@ -3,9 +3,9 @@
 use rpds::RedBlackTreeSetSync;
 
 use super::fill::Fill;
-use crate::history::Stamp;
 use crate::kv::{Call, CallResult, Refusal};
 use crate::store::Store;
+use linearizability::history::Stamp;
 
 /// How far a replay is, apart from the revision. Cheap to clone.
 #[derive(Clone)]

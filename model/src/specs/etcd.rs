@@ -17,11 +17,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::history::{History, Operation};
 use crate::kv::{Call, CallAnswer, CallResult, Request, Response, TxnRequest};
-use crate::linearizability::SequentialSpec;
 use crate::notation;
 use crate::store::Store;
+use linearizability::SequentialSpec;
+use linearizability::history::{History, Operation};
 
 /// An operation of a store's history.
 pub type StoreOperation = Operation<Call, CallResult>;
@@ -122,6 +122,31 @@ impl SequentialSpec for Etcd {
     }
 
     fn partition(&self, _input: &Call) {}
+
+    fn is_read(&self, input: &Call, output: Option<&CallResult>) -> bool {
+        if !input.is_ordered() {
+            return true;
+        }
+        match output {
+            Some(Err(_)) => true,
+            Some(Ok(CallAnswer::Kv(response))) => !response.body.wrote(),
+            Some(Ok(
+                CallAnswer::Compact { .. } | CallAnswer::LeaseGrant { .. } | CallAnswer::LeaseRevoke { .. },
+            )) => false,
+            Some(Ok(
+                CallAnswer::LeaseKeepAlive { .. }
+                | CallAnswer::LeaseTimeToLive { .. }
+                | CallAnswer::Leases { .. }
+                | CallAnswer::HashKv { .. }
+                | CallAnswer::Status(_)
+                | CallAnswer::Defragment
+                | CallAnswer::AlarmDisarm
+                | CallAnswer::Members(_)
+                | CallAnswer::MoveLeader,
+            )) => true,
+            None => input.kv().is_some_and(Request::is_read_only),
+        }
+    }
 
     fn describe(&self, input: &Call, output: Option<&CallResult>) -> String {
         match output {

@@ -2,6 +2,7 @@
 
 use model::linearizability::{self, Budget, Verdict};
 use model::specs::etcd::Etcd;
+use model::verdict::Violation;
 
 use crate::script;
 
@@ -12,7 +13,9 @@ fn check(story: &str, expected: &str) {
     let verdict = match linearizability::check(&spec, &history, Budget::default()) {
         Verdict::Linearizable { .. } => "linearizable".to_owned(),
         Verdict::Undecided { .. } => "undecided".to_owned(),
-        Verdict::Violation(evidence) => evidence.violation(&spec, history.operations()).to_string(),
+        Verdict::Violation(evidence) => {
+            Violation::of_history(&spec, history.operations(), &evidence).to_string()
+        }
     };
     let flat = |text: &str| script::lines(text).collect::<Vec<_>>().join("\n");
     assert_eq!(flat(&verdict), flat(expected));
@@ -100,75 +103,4 @@ fn a_spent_budget_is_no_verdict() {
     let history = script::history("1 0..10 put a=1 -> @2\n 1 20..30 put a=2 -> @3");
     let verdict = linearizability::check(&Etcd::default(), &history, Budget { steps: 1 });
     assert!(matches!(verdict, Verdict::Undecided { .. }), "{verdict:?}");
-}
-
-mod partitions {
-    use model::history::{History, Operation, Outcome, Stamp};
-    use model::linearizability::{self, Budget, Verdict};
-    use model::specs::append_kv::{AppendKv, AppendKvAction, AppendKvInput, AppendKvOutput};
-
-    type KvOperation = Operation<AppendKvInput, AppendKvOutput>;
-
-    fn operation(
-        client: u32,
-        from: u64,
-        to: u64,
-        key: &str,
-        action: AppendKvAction,
-        output: AppendKvOutput,
-    ) -> KvOperation {
-        let stamp = |time_ns| Stamp { time_ns, order: u64::from(client) };
-        let outcome = Outcome::Answered { at: stamp(to), output };
-        Operation {
-            client,
-            invoke: stamp(from),
-            input: AppendKvInput { key: key.to_owned(), action },
-            outcome,
-        }
-    }
-
-    fn get(client: u32, key: &str, value: &str) -> KvOperation {
-        operation(client, 200, 300, key, AppendKvAction::Get, AppendKvOutput::Value(value.to_owned()))
-    }
-
-    /// Many appends at once, and then a value that none of their orders gives: a partition that no search
-    /// finishes.
-    fn hard(key: &str) -> Vec<KvOperation> {
-        let append = |client: u32| {
-            let action = AppendKvAction::Append(format!("{client},"));
-            operation(client, 0, 100, key, action, AppendKvOutput::Written)
-        };
-        (0..30).map(append).chain([get(30, key, "none of them")]).collect()
-    }
-
-    fn check(operations: Vec<KvOperation>) -> Verdict {
-        let history = History::new(operations).unwrap();
-        linearizability::check(&AppendKv { partitioned: true }, &history, Budget { steps: 100_000 })
-    }
-
-    #[test]
-    fn a_hard_partition_alone_is_undecided() {
-        assert!(matches!(check(hard("a")), Verdict::Undecided { .. }));
-    }
-
-    #[test]
-    fn a_cheap_violation_is_found_although_other_partitions_are_hard() {
-        let mut operations = hard("a");
-        operations.push(get(40, "m", "never written"));
-        operations.extend(
-            hard("z")
-                .into_iter()
-                .map(|operation| Operation { client: operation.client + 50, ..operation })
-                .map(|mut operation| {
-                    operation.invoke.order += 50;
-                    if let Outcome::Answered { at, output: _ } = &mut operation.outcome {
-                        at.order += 50;
-                    }
-                    operation
-                }),
-        );
-        let Verdict::Violation(evidence) = check(operations) else { panic!("no violation") };
-        assert_eq!(evidence.refused.len(), 1);
-        assert_eq!(evidence.refused[0].reason, "the value is \"\"");
-    }
 }

@@ -3,6 +3,7 @@
 use model::linearizability::{Budget, Verdict};
 use model::revisions;
 use model::specs::etcd::Etcd;
+use model::verdict::Violation;
 
 use crate::script;
 
@@ -14,7 +15,8 @@ fn check(story: &str, expected: &str) {
         Verdict::Linearizable { .. } => "linearizable".to_owned(),
         Verdict::Undecided { .. } => "undecided".to_owned(),
         Verdict::Violation(evidence) => {
-            let shown = evidence.violation(&Etcd::of(&history), history.operations()).to_string();
+            let shown =
+                Violation::of_history(&Etcd::of(&history), history.operations(), &evidence).to_string();
             shown.split_once("and none of these can come next:").unwrap().1.to_owned()
         }
     };

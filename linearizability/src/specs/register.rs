@@ -1,13 +1,16 @@
-//! A register with read, write and compare-and-set, unset at first.
+//! A register with read, write and compare-and-set, unset at first. Where nobody compares, it is a plain register.
 
-use crate::linearizability::SequentialSpec;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::spec::SequentialSpec;
 
 /// The specification.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Register;
 
 /// What is asked of the register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RegisterInput {
     /// Read the value.
     Read,
@@ -23,7 +26,7 @@ pub enum RegisterInput {
 }
 
 /// What the register answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RegisterOutput {
     /// The value read; `None` is unset.
     Value(Option<i64>),
@@ -74,6 +77,24 @@ impl SequentialSpec for Register {
     }
 
     fn partition(&self, _input: &RegisterInput) {}
+
+    fn is_read(&self, input: &RegisterInput, output: Option<&RegisterOutput>) -> bool {
+        match (input, output) {
+            (RegisterInput::Read, _) => true,
+            (RegisterInput::CompareAndSet { .. }, Some(RegisterOutput::Swapped(false))) => true,
+            (RegisterInput::CompareAndSet { expected, new }, _) => expected == new,
+            (RegisterInput::Write(_), _) => false,
+        }
+    }
+
+    fn class(&self, input: &RegisterInput) -> Option<u128> {
+        let class = match input {
+            RegisterInput::Read => "read".to_owned(),
+            RegisterInput::Write(value) => format!("write {value}"),
+            RegisterInput::CompareAndSet { expected, new } => format!("cas {expected} {new}"),
+        };
+        Some(xxh3_128(class.as_bytes()))
+    }
 
     fn describe(&self, input: &RegisterInput, output: Option<&RegisterOutput>) -> String {
         let asked = match input {

@@ -1,6 +1,6 @@
 //! What is no history is refused, with a reason.
 
-use model::history::{History, Operation, Outcome, Recorder, Stamp};
+use linearizability::history::{History, Operation, Outcome, Recorder, Stamp};
 
 fn operation(client: u32, invoke: u64, returned: Option<u64>) -> Operation<(), ()> {
     let outcome = match returned {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::SequentialSpec;
 use crate::history::Operation;
-use crate::verdict::{Check, Violation};
+use crate::spec::SequentialSpec;
 
 /// Why a history, or one partition of it, has no legal order. Operations are indices into the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +32,16 @@ const PREFIX_SHOWN: usize = 6;
 
 impl Evidence {
     /// Replays the longest legal prefix and asks why nothing can follow it.
-    pub(super) fn collect<S: SequentialSpec>(
+    pub(crate) fn collect<S: SequentialSpec>(
         spec: &S,
         operations: &[Operation<S::Input, S::Output>],
         members: &[usize],
+        begin: &S::State,
         legal_prefix: Vec<usize>,
         blocked_by: Option<usize>,
         steps: u64,
     ) -> Evidence {
-        let mut state = spec.initial();
+        let mut state = begin.clone();
         for index in &legal_prefix {
             let operation = &operations[*index];
             state = spec
@@ -51,8 +51,9 @@ impl Evidence {
         let placed: BTreeSet<usize> = legal_prefix.iter().copied().collect();
         let left = || members.iter().copied().filter(|member| !placed.contains(member));
         let first_return = left().filter_map(|index| operations[index].outcome.returned()).min();
+        let next = |index: &usize| first_return.is_none_or(|returned| operations[*index].invoke < returned);
         let refused = left()
-            .filter(|index| first_return.is_none_or(|returned| operations[*index].invoke < returned))
+            .filter(|index| next(index) || blocked_by == Some(*index))
             .filter_map(|index| {
                 refuse(spec, &state, &operations[index])
                     .map(|reason| RefusedOperation { operation: index, reason })
@@ -61,30 +62,38 @@ impl Evidence {
         Evidence { legal_prefix, refused, blocked_by, steps }
     }
 
-    /// The evidence in words.
-    pub fn violation<S: SequentialSpec>(
+    /// What broke, in a sentence.
+    pub fn message<S: SequentialSpec>(
         &self,
         spec: &S,
         operations: &[Operation<S::Input, S::Output>],
-    ) -> Violation {
-        let line = |index: usize| describe(spec, index, &operations[index]);
-        let message = match self.blocked_by {
-            Some(index) => format!("no legal order explains the answer of {}", line(index)),
+    ) -> String {
+        match self.blocked_by {
+            Some(index) => {
+                format!("no legal order explains the answer of {}", describe(spec, index, &operations[index]))
+            }
             None => "no legal order of the operations exists".to_owned(),
-        };
-        let mut violation = Violation::new(Check::Linearizable, message).with(format!(
-            "the longest legal order has {} operations; it ends with",
-            self.legal_prefix.len()
-        ));
-        let skipped = self.legal_prefix.len().saturating_sub(PREFIX_SHOWN);
-        for index in &self.legal_prefix[skipped..] {
-            violation = violation.with(format!("  {}", line(*index)));
         }
-        violation = violation.with("and none of these can come next:");
-        for RefusedOperation { operation, reason } in &self.refused {
-            violation = violation.with(format!("  {}: {reason}", line(*operation)));
-        }
-        violation
+    }
+
+    /// The end of the longest legal order, and why nothing can follow it, line by line.
+    pub fn lines<S: SequentialSpec>(
+        &self,
+        spec: &S,
+        operations: &[Operation<S::Input, S::Output>],
+    ) -> Vec<String> {
+        let line = |index: usize| describe(spec, index, &operations[index]);
+        let length = self.legal_prefix.len();
+        let mut lines = vec![format!("the longest legal order has {length} operations; it ends with")];
+        let skipped = length.saturating_sub(PREFIX_SHOWN);
+        lines.extend(self.legal_prefix[skipped..].iter().map(|index| format!("  {}", line(*index))));
+        lines.push("and none of these can come next:".to_owned());
+        lines.extend(
+            self.refused
+                .iter()
+                .map(|RefusedOperation { operation, reason }| format!("  {}: {reason}", line(*operation))),
+        );
+        lines
     }
 }
 
@@ -101,7 +110,7 @@ fn refuse<S: SequentialSpec>(
 }
 
 /// One operation as a line: its index, client, times, request and answer.
-pub(crate) fn describe<S: SequentialSpec>(
+pub fn describe<S: SequentialSpec>(
     spec: &S,
     index: usize,
     operation: &Operation<S::Input, S::Output>,

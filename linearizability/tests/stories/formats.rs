@@ -1,0 +1,206 @@
+//! The readers of histories.
+
+use linearizability::formats::json_lines::{AppendKvWords, JsonLines, QueueWords, RegisterWords, SetWords};
+use linearizability::formats::{self, Dialect, Format, Reader, jepsen::Jepsen, porcupine::Porcupine};
+use linearizability::specs::queue::Queue;
+use linearizability::specs::set::Set;
+
+use crate::oracle::is_legal;
+
+#[test]
+fn failures_leave_the_history_and_lost_answers_stay_unknown() {
+    let log = "
+INFO  jepsen.util - 0\t:invoke\t:read\tnil
+INFO  jepsen.util - 1\t:invoke\t:write\t3
+INFO  jepsen.util - :nemesis\t:info\t:start\tnil
+INFO  jepsen.util - 0\t:fail\t:read\t:timed-out
+INFO  jepsen.util - 1\t:info\t:write\t:timed-out
+INFO  jepsen.util - 2\t:invoke\t:cas\t[3 4]
+INFO  jepsen.util - 2\t:fail\t:cas\t[3 4]
+INFO  jepsen.util - 3\t:invoke\t:write\t5
+";
+    let history = formats::read(log, Jepsen).unwrap();
+    let shown: Vec<String> = history
+        .operations()
+        .iter()
+        .map(|operation| {
+            format!("{} {:?} {:?}", operation.client, operation.input, operation.outcome.output())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "1 Write(3) None",
+            "2 CompareAndSet { expected: 3, new: 4 } Some(Swapped(false))",
+            "3 Write(5) None",
+        ]
+    );
+}
+
+#[test]
+fn strings_keep_their_quotes_commas_and_braces() {
+    let log = r#"
+{:process 7, :type :invoke, :f :append, :key "a", :value "x, \"1\"} \\"}
+{:process 7, :type :ok, :f :append, :key "a", :value "x, \"1\"} \\"}
+{:process 7, :type :invoke, :f :get, :key "a", :value nil}
+{:process 7, :type :ok, :f :get, :key "a", :value "x"}
+"#;
+    let history = formats::read(log, Porcupine).unwrap();
+    let shown: Vec<String> = history
+        .operations()
+        .iter()
+        .map(|operation| format!("{:?} {:?}", operation.input.action, operation.outcome.output()))
+        .collect();
+    assert_eq!(shown, [r#"Append("x, \"1\"} \\") Some(Written)"#, r#"Get Some(Value("x"))"#]);
+}
+
+fn check<D: Dialect>(dialect: D, text: &str, expected: &str) {
+    let error = match formats::read(text, dialect) {
+        Ok(_) => panic!("{text:?} was read"),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(error, expected, "{text}");
+}
+
+#[test]
+fn a_bad_line_of_a_jepsen_log_is_named() {
+    check(Jepsen, "\nhello\n", "line 2: INFO jepsen.util - PROCESS expected in \"hello\"");
+    check(Jepsen, "INFO  jepsen.util - 0 :invoke :write x\n", "line 1: a number expected in \"x\"");
+    check(
+        Jepsen,
+        "INFO  jepsen.util - 0 :ok :read 3\n",
+        "line 1: client 0 was answered at 1 ns, but has no open operation; each process has one operation at a time, \
+         and each answer belongs to one",
+    );
+    check(
+        Jepsen,
+        "INFO  jepsen.util - 0 :invoke :read nil\nINFO  jepsen.util - 0 :invoke :read nil\n",
+        "line 2: client 0 invoked an operation at 2 ns while its operation of 1 ns was open; each process has one \
+         operation at a time, and each answer belongs to one",
+    );
+    check(
+        Jepsen,
+        "INFO  jepsen.util - 0 :invoke :jump nil\n",
+        "line 1: an event of a read, write or cas expected in \"INFO  jepsen.util - 0 :invoke :jump nil\"",
+    );
+}
+
+#[test]
+fn a_bad_line_of_a_key_value_log_is_named() {
+    let put = "{:process 7, :type :invoke, :f :put";
+    check(Porcupine, "{}\n", "line 1: :process expected in \"{}\"");
+    check(
+        Porcupine,
+        "{:process 7, :type :went, :f :put}\n",
+        "line 1: :invoke, :ok, :fail or :info expected in \":went\"",
+    );
+    check(
+        Porcupine,
+        &format!("{put}, :value \"x\"}}\n"),
+        "line 1: :key expected in \"{:process 7, :type :invoke, :f :put, :value \\\"x\\\"}\"",
+    );
+    check(
+        Porcupine,
+        &format!("{put}, :key \"a\", :value \"x\n"),
+        "line 1: a closing quote expected in \"{:process 7, :type :invoke, :f :put, :key \\\"a\\\", :value \\\"x\"",
+    );
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_no_history() {
+    check(
+        Jepsen,
+        "INFO  jepsen.util - 0 :invoke :write 12\nINFO  jepsen.util - 0 :ok :write 1",
+        "line 2: the file was cut off here: the line has no end; if it is whole, add a newline",
+    );
+    let header = "{\"history\": \"queue\", \"version\": 1}\n";
+    let event = "{\"process\": 1, \"type\": \"invoke\", \"f\": \"dequeue\"}\n";
+    check(
+        JsonLines::new(QueueWords),
+        &format!("{header}{event}"),
+        "line 2: the file was cut off here: the last line, {\"end\": EVENTS}, is missing",
+    );
+    check(
+        JsonLines::new(QueueWords),
+        &format!("{header}{event}{{\"end\": 2}}\n"),
+        "line 3: the end speaks of 2 events, but there are 1: some lines are missing, or too many; see \
+         docs/history-format.md",
+    );
+}
+
+#[test]
+fn a_bad_line_of_json_is_named_with_its_column() {
+    let header = "{\"history\": \"cas-register\", \"version\": 1}\n";
+    let with = |line: &str| format!("{header}{line}\n{{\"end\": 1}}\n");
+    let check = |line: &str, expected: &str| {
+        let expected = format!("line 2: {expected}; see docs/history-format.md");
+        check(JsonLines::new(RegisterWords), &with(line), &expected);
+    };
+    check("{\"process\": 1}", "an event has `process` and `type`, and no `end`");
+    check("{\"process\": 1, \"type\": \"invoke\"}", "a field `f` is missing: one of read, write, cas");
+    check(
+        "{\"process\": 1, \"type\": \"invoke\", \"f\": \"jump\"}",
+        "unknown call \"jump\"; the calls are read, write, cas",
+    );
+    check(
+        "{\"process\": 1, \"type\": \"invoke\", \"f\": \"cas\", \"value\": [1]}",
+        "a cas has a `value` of two numbers: the expected and the new",
+    );
+    check(
+        "{\"process\": 1, \"typ\": \"invoke\"}",
+        "column 20: unknown field `typ`, expected one of `process`, `type`, `f`, `key`, `value`, `time`, `end` at line 1 \
+         column 20",
+    );
+}
+
+#[test]
+fn every_object_can_be_written_as_json() {
+    let set = r#"{"history": "set", "version": 1}
+{"process": 1, "type": "invoke", "f": "add", "value": 3}
+{"process": 1, "type": "ok"}
+{"process": 1, "type": "invoke", "f": "contains", "value": 3, "time": 17}
+{"process": 2, "type": "invoke", "f": "remove", "value": 3}
+{"process": 1, "type": "ok", "value": true}
+{"process": 2, "type": "info"}
+{"process": 1, "type": "invoke", "f": "read"}
+{"process": 1, "type": "ok", "value": []}
+{"end": 8}
+"#;
+    let history = formats::read(set, JsonLines::new(SetWords)).unwrap();
+    assert!(is_legal(&Set { partitioned: false }, &history));
+    let queue = r#"{"history": "queue", "version": 1}
+{"process": 1, "type": "invoke", "f": "enqueue", "value": 3}
+{"process": 1, "type": "ok"}
+{"process": 1, "type": "invoke", "f": "dequeue"}
+{"process": 1, "type": "ok", "value": null}
+{"end": 4}
+"#;
+    let history = formats::read(queue, JsonLines::new(QueueWords)).unwrap();
+    assert!(!is_legal(&Queue, &history), "the queue was not empty");
+    let kv = r#"{"history": "kv", "version": 1}
+{"process": 1, "type": "invoke", "f": "append", "key": "a", "value": "x"}
+{"process": 1, "type": "fail"}
+{"end": 2}
+"#;
+    assert_eq!(formats::read(kv, JsonLines::new(AppendKvWords)).unwrap().operations().len(), 0);
+}
+
+#[test]
+fn operations_come_out_when_nothing_before_them_is_open() {
+    let mut reader = Reader::new(Jepsen);
+    let lines = ["0 :invoke :read nil", "1 :invoke :write 3", "1 :ok :write 3"];
+    for line in lines {
+        reader.line(&format!("INFO  jepsen.util - {line}\n")).unwrap();
+        assert_eq!(reader.next_settled(), None, "process 0 is open");
+    }
+    reader.line("INFO  jepsen.util - 0 :fail :read nil\n").unwrap();
+    assert_eq!(reader.next_settled().unwrap().client, 1, "and what failed is left out");
+}
+
+#[test]
+fn formats_are_recognised_by_their_first_line() {
+    assert_eq!(Format::of("INFO  jepsen.util - 0\t:invoke\t:read\tnil"), Some(Format::Jepsen));
+    assert_eq!(Format::of("{:process 0, :type :invoke}"), Some(Format::Porcupine));
+    assert_eq!(Format::of("{\"history\": \"set\"}"), Some(Format::JsonLines));
+    assert_eq!(Format::of("<html>"), None);
+}

@@ -1,0 +1,121 @@
+//! What each rule of the search may and may not spare.
+
+use linearizability::history::{History, Operation, Outcome, Stamp};
+use linearizability::specs::append_kv::{AppendKv, AppendKvAction, AppendKvInput, AppendKvOutput};
+use linearizability::specs::register::{Register, RegisterInput, RegisterOutput};
+use linearizability::{Budget, Verdict, check};
+
+use crate::oracle::is_legal;
+
+type RegisterOperation = Operation<RegisterInput, RegisterOutput>;
+
+fn operation(
+    client: u32,
+    from: u64,
+    to: Option<u64>,
+    input: RegisterInput,
+    output: RegisterOutput,
+) -> RegisterOperation {
+    let stamp = |time_ns| Stamp { time_ns, order: u64::from(client) };
+    let outcome = to.map_or(Outcome::Unknown, |to| Outcome::Answered { at: stamp(to), output });
+    Operation { client, invoke: stamp(from), input, outcome }
+}
+
+fn write(client: u32, from: u64, to: u64, value: i64) -> RegisterOperation {
+    operation(client, from, Some(to), RegisterInput::Write(value), RegisterOutput::Written)
+}
+
+fn lost_write(client: u32, from: u64, value: i64) -> RegisterOperation {
+    operation(client, from, None, RegisterInput::Write(value), RegisterOutput::Written)
+}
+
+fn read(client: u32, from: u64, to: u64, value: i64) -> RegisterOperation {
+    operation(client, from, Some(to), RegisterInput::Read, RegisterOutput::Value(Some(value)))
+}
+
+fn legal(operations: Vec<RegisterOperation>) -> bool {
+    is_legal(&Register, &History::new(operations).unwrap())
+}
+
+/// The search once placed at once whatever changed nothing, a write of the present value, too: then nothing was left
+/// to explain the last read.
+#[test]
+fn a_write_of_the_present_value_may_be_needed_later() {
+    assert!(legal(vec![
+        write(1, 0, 10, 3),
+        write(2, 20, 100, 3),
+        write(3, 30, 40, 4),
+        read(4, 50, 60, 4),
+        read(4, 70, 80, 3),
+    ]));
+}
+
+#[test]
+fn equal_unknown_writes_serve_as_often_as_there_are_of_them() {
+    let flips = |lost: u64| {
+        let mut operations: Vec<RegisterOperation> =
+            (0..lost).map(|i| lost_write(10 + i as u32, i, 1)).collect();
+        for flip in 0..3 {
+            let from = 100 * (flip + 1);
+            operations.push(write(1, from, from + 10, 2));
+            operations.push(read(1, from + 20, from + 30, 1));
+        }
+        legal(operations)
+    };
+    assert!(!flips(2));
+    assert!(flips(3));
+    assert!(flips(4));
+}
+
+#[test]
+fn of_equal_unknown_writes_one_may_come_too_late() {
+    assert!(!legal(vec![read(1, 0, 10, 1), lost_write(2, 20, 1)]));
+    assert!(legal(vec![lost_write(3, 5, 1), read(1, 0, 10, 1), lost_write(2, 20, 1)]));
+}
+
+/// Forty unknown writes of four values and a read that none explains: 2⁴⁰ subsets, but few that none dominates.
+#[test]
+fn many_unknown_writes_are_no_hard_case() {
+    let mut operations: Vec<RegisterOperation> =
+        (0..40).map(|i| lost_write(10 + i, u64::from(i), i64::from(i % 4))).collect();
+    operations.push(read(1, 100, 110, 7));
+    let Verdict::Violation(evidence) =
+        check(&Register, &History::new(operations).unwrap(), Budget::default())
+    else {
+        panic!("no violation")
+    };
+    assert!(evidence.steps < 1_000, "{} steps", evidence.steps);
+}
+
+/// Keys that are busy at the same time, as one object: without rule 2 every interleaving of their writes is another
+/// configuration.
+#[test]
+fn keys_are_searched_one_at_a_time_though_they_are_one_object() {
+    let mut operations = Vec::new();
+    for key in 0..10_u32 {
+        let stamp = |time_ns| Stamp { time_ns, order: u64::from(key) };
+        for turn in 0..6_u64 {
+            let kv = |action, output, from, to| Operation {
+                client: 100 * (turn as u32 % 2) + key,
+                invoke: stamp(from),
+                input: AppendKvInput { key: key.to_string(), action },
+                outcome: Outcome::Answered { at: stamp(to), output },
+            };
+            let append = AppendKvAction::Append(turn.to_string());
+            operations.push(kv(append, AppendKvOutput::Written, 10 * turn, 10 * turn + 15));
+        }
+        let get = |value: &str| Operation {
+            client: key,
+            invoke: stamp(100),
+            input: AppendKvInput { key: key.to_string(), action: AppendKvAction::Get },
+            outcome: Outcome::Answered { at: stamp(110), output: AppendKvOutput::Value(value.to_owned()) },
+        };
+        operations.push(get(if key == 9 { "never" } else { "102345" }));
+    }
+    let history = History::new(operations).unwrap();
+    let spec = AppendKv::of(&history, false);
+    let Verdict::Violation(evidence) = check(&spec, &history, Budget { steps: 200_000 }) else {
+        panic!("undecided, or worse")
+    };
+    assert!(evidence.steps < 200_000, "{} steps", evidence.steps);
+}
