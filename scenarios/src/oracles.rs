@@ -2,7 +2,7 @@
 
 use crate::flushed;
 use crate::installation;
-use crate::observation::Observed;
+use crate::observation::{Contents, Observed};
 use crate::refusal;
 use crate::report::LivenessWaiver;
 use crate::run::{Evidence, LIVENESS_BOUND};
@@ -20,14 +20,15 @@ use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Asks every oracle.
-pub(crate) fn judge(evidence: &Evidence) -> Judgement {
+/// Asks every oracle; what they say, and the history that was searched for a legal order.
+pub(crate) fn judge(evidence: &Evidence) -> (Judgement, StoreHistory) {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(durable(evidence, &history));
     violations.extend(installation::check(&evidence.plan, &evidence.log.events));
     violations.extend(flushed::check(&evidence.plan, &evidence.log.events));
-    let order = linearizable(&decided(evidence, history));
+    let decided = decided(evidence, history);
+    let order = linearizable(&decided);
     let undecided_after_steps = order.as_ref().err().copied();
     violations.extend(order.ok().flatten());
     violations.extend(equality::check(&hashes(&evidence.log.events)));
@@ -35,7 +36,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(raft::check(&raft_events(&evidence.log.events), &BTreeSet::new()));
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
-    Judgement { violations, undecided_after_steps }
+    (Judgement { violations, undecided_after_steps }, decided)
 }
 
 /// What the oracles say.
@@ -70,19 +71,7 @@ fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let mut replicas = Vec::new();
     for (&node, contents) in &evidence.log.contents {
         match contents {
-            Ok(contents) => replicas.push(ReplicaContents {
-                node,
-                compacted_revision: contents.compacted_revision,
-                versions: contents
-                    .versions
-                    .iter()
-                    .map(|version| StoredVersion {
-                        key: version.key.clone(),
-                        mod_revision: version.revision.0,
-                        value: version.value.clone(),
-                    })
-                    .collect(),
-            }),
+            Ok(contents) => replicas.push(replica_contents(node, contents)),
             Err(error) => violations.push(
                 Violation::new(
                     Check::Durable,
@@ -99,6 +88,20 @@ fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
         violations.extend(equal_contents(evidence));
     }
     violations
+}
+
+/// What a replica held in the end, as the model asks for it.
+pub(crate) fn replica_contents(node: u64, contents: &Contents) -> ReplicaContents {
+    let versions = contents.versions.iter().map(|version| StoredVersion {
+        key: version.key.clone(),
+        mod_revision: version.revision.0,
+        value: version.value.clone(),
+    });
+    ReplicaContents {
+        node,
+        compacted_revision: contents.compacted_revision,
+        versions: versions.collect(),
+    }
 }
 
 /// Whether the stores hold the same versions, read out in full after the end.

@@ -12,8 +12,14 @@ use std::time::Duration;
 
 /// Lines of evidence that a report shows of one violation.
 const EVIDENCE_LINES: usize = 30;
+/// The same where a diagram stands above them.
+const LINES_BESIDE_DIAGRAM: usize = 4;
 /// Disk operations that a report shows of a node.
 const OPERATION_LINES: usize = 6;
+
+macro_rules! line {
+    ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
+}
 
 /// The exit code that a verdict asks for.
 pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
@@ -24,23 +30,29 @@ pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A run's report, under a screen.
-pub(crate) fn execution(execution: &Execution, elapsed: Duration, rerun: &str, verbose: bool) -> String {
+/// A run's report, under a screen. `diagram` draws what broke, if somebody has drawn it.
+pub(crate) fn execution(
+    execution: &Execution,
+    elapsed: Duration,
+    rerun: &str,
+    verbose: bool,
+    diagram: &[String],
+) -> String {
     let report = &execution.report;
     let mut text = headline(report, elapsed);
     if !matches!(report.verdict, Verdict::Incomplete { .. }) {
         body(&mut text, report);
     }
-    verdict(&mut text, report, rerun);
+    for line in diagram {
+        line!(text, "  {line}");
+    }
+    verdict(&mut text, report, rerun, if diagram.is_empty() { EVIDENCE_LINES } else { LINES_BESIDE_DIAGRAM });
     if verbose {
         details(&mut text, execution);
     }
     text
 }
 
-macro_rules! line {
-    ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
-}
 
 fn headline(report: &Report, elapsed: Duration) -> String {
     format!(
@@ -112,7 +124,7 @@ fn findings(report: &Report) -> String {
     }
 }
 
-fn verdict(text: &mut String, report: &Report, rerun: &str) {
+fn verdict(text: &mut String, report: &Report, rerun: &str, evidence_lines: usize) {
     match &report.verdict {
         Verdict::Held => line!(
             text,
@@ -127,14 +139,14 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
         Verdict::Violated { violations } => {
             for violation in violations.iter().take(3) {
                 line!(text, "  VIOLATED     {}: {}", violation.check, violation.message);
-                for evidence in violation.evidence.iter().take(EVIDENCE_LINES) {
+                for evidence in violation.evidence.iter().take(evidence_lines) {
                     line!(text, "    {evidence}");
                 }
-                if violation.evidence.len() > EVIDENCE_LINES {
+                if violation.evidence.len() > evidence_lines {
                     line!(
                         text,
                         "    … and {} more lines (--json has all)",
-                        violation.evidence.len() - EVIDENCE_LINES
+                        violation.evidence.len() - evidence_lines
                     );
                 }
             }
