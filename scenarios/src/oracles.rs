@@ -97,11 +97,7 @@ pub(crate) fn replica_contents(node: u64, contents: &Contents) -> ReplicaContent
         mod_revision: version.revision.0,
         value: version.value.clone(),
     });
-    ReplicaContents {
-        node,
-        compacted_revision: contents.compacted_revision,
-        versions: versions.collect(),
-    }
+    ReplicaContents { node, compacted_revision: contents.compacted_revision, versions: versions.collect() }
 }
 
 /// Whether the stores hold the same versions, read out in full after the end.

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 /// Lines of evidence that a report shows of one violation.
 const EVIDENCE_LINES: usize = 30;
-/// The same where a diagram stands above them.
-const LINES_BESIDE_DIAGRAM: usize = 4;
 /// Disk operations that a report shows of a node.
 const OPERATION_LINES: usize = 6;
 
@@ -46,13 +44,14 @@ pub(crate) fn execution(
     for line in diagram {
         line!(text, "  {line}");
     }
-    verdict(&mut text, report, rerun, if diagram.is_empty() { EVIDENCE_LINES } else { LINES_BESIDE_DIAGRAM });
+    // What a diagram shows needs no second telling, unless all is asked for.
+    let brief = !diagram.is_empty() && !verbose;
+    verdict(&mut text, report, rerun, brief);
     if verbose {
         details(&mut text, execution);
     }
     text
 }
-
 
 fn headline(report: &Report, elapsed: Duration) -> String {
     format!(
@@ -124,7 +123,7 @@ fn findings(report: &Report) -> String {
     }
 }
 
-fn verdict(text: &mut String, report: &Report, rerun: &str, evidence_lines: usize) {
+fn verdict(text: &mut String, report: &Report, rerun: &str, brief: bool) {
     match &report.verdict {
         Verdict::Held => line!(
             text,
@@ -137,12 +136,13 @@ fn verdict(text: &mut String, report: &Report, rerun: &str, evidence_lines: usiz
             line!(text, "  rerun        {rerun}");
         }
         Verdict::Violated { violations } => {
+            let evidence_lines = if brief { 0 } else { EVIDENCE_LINES };
             for violation in violations.iter().take(3) {
                 line!(text, "  VIOLATED     {}: {}", violation.check, violation.message);
                 for evidence in violation.evidence.iter().take(evidence_lines) {
                     line!(text, "    {evidence}");
                 }
-                if violation.evidence.len() > evidence_lines {
+                if !brief && violation.evidence.len() > evidence_lines {
                     line!(
                         text,
                         "    … and {} more lines (--json has all)",
@@ -153,7 +153,13 @@ fn verdict(text: &mut String, report: &Report, rerun: &str, evidence_lines: usiz
             if violations.len() > 3 {
                 line!(text, "  … and {} more violations (--json has all)", violations.len() - 3);
             }
-            for (node, operations) in &report.last_operations {
+            if brief {
+                line!(
+                    text,
+                    "  more         the evidence and the last disk operations: --verbose; a page of it: cargo xtask report"
+                );
+            }
+            for (node, operations) in report.last_operations.iter().filter(|_| !brief) {
                 line!(text, "  last disk operations of node {node}");
                 for operation in operations.iter().rev().take(OPERATION_LINES).rev() {
                     line!(text, "    {operation}");

@@ -11,11 +11,10 @@ const WIDTH: usize = 60;
 /// Columns of what was asked and told beside it.
 const WORDS: usize = 78;
 
-/// The first violation that is about single operations, as lines; none if there is none.
+/// The first violation that is about single operations or a stream, as lines; none if there is none.
 pub fn diagram(case_file: &CaseFile) -> Vec<String> {
-    let Some(broken) = case_file.broken.iter().find(|broken| !broken.operations.is_empty()) else {
-        return Vec::new();
-    };
+    let mut drawn = case_file.broken.iter().filter(|it| !it.operations.is_empty() || it.stream.is_some());
+    let Some(broken) = drawn.next() else { return Vec::new() };
     let mut lines = vec![broken.sentence.clone()];
     let shown: Vec<usize> = broken.operations.iter().copied().take(OPERATIONS_SHOWN).collect();
     lines.extend(bars(case_file, &shown));
@@ -36,7 +35,8 @@ fn bars(case_file: &CaseFile, shown: &[usize]) -> Vec<String> {
     let scale = Scale::of(&operations, from, until);
     let begin = format!("{:.6} s", from as f64 / 1e9);
     let end = format!("{:.6} s", until as f64 / 1e9);
-    let mut lines = vec![format!("  {:10} {begin:<left$}{end:>right$}", "", left = WIDTH / 2, right = WIDTH - WIDTH / 2)];
+    let mut lines =
+        vec![format!("  {:10} {begin:<left$}{end:>right$}", "", left = WIDTH / 2, right = WIDTH - WIDTH / 2)];
     for (place, operation) in shown.iter().zip(&operations) {
         let node = operation.node.map_or(String::new(), |node| format!(" on node {node}"));
         lines.push(format!("  client {:<3} {}  #{place}{node}", operation.client, scale.bar(operation)));
@@ -99,14 +99,28 @@ fn reasons(case_file: &CaseFile, broken: &Broken) -> Vec<String> {
     }
     if let Some(lost) = &broken.lost {
         for held in &lost.first.held {
-            lines.push(cut(&format!("at revision {} node {} holds {}", lost.first.revision, held.node, held.what)));
+            lines.push(cut(&format!(
+                "at revision {} node {} holds {}",
+                lost.first.revision, held.node, held.what
+            )));
         }
         for crash in lost.first.crashes.iter().take(3) {
-            lines.push(cut(&format!("{:.6} s  node {}: {}", crash.at_ns as f64 / 1e9, crash.node, crash.what)));
+            lines.push(cut(&format!(
+                "{:.6} s  node {}: {}",
+                crash.at_ns as f64 / 1e9,
+                crash.node,
+                crash.what
+            )));
         }
     }
     if let Some(stream) = broken.stream.and_then(|place| case_file.streams.get(place)) {
-        lines.push(format!("the stream: {}", stream.form));
+        let (sender, receiver) = (&stream.sender, &stream.receiver);
+        lines.push(format!(
+            "  node {} ──[ {} bytes ]──▶ node {}",
+            sender.node, stream.wire_bytes, receiver.node
+        ));
+        lines.push(format!("  it begins with {}", stream.form));
+        lines.push(format!("  node {} reads {}", receiver.node, receiver.reads));
     }
     lines
 }

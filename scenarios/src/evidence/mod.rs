@@ -21,8 +21,8 @@ pub use operation::{ClientOperation, OperationKind};
 pub use order::{BrokenOrder, Conflict, OrderWithout, Refused, Step};
 pub use page::page;
 pub use perfetto::perfetto;
-pub use recording::{DiskCall, InjectedFault, NodeEvent, NodeEventKind, Recording, Thread};
 pub(crate) use recording::Recorder;
+pub use recording::{DiskCall, InjectedFault, NodeEvent, NodeEventKind, Recording, Thread};
 pub use stream::{Party, SnapshotStream};
 
 use crate::plan::{Fault, PartitionShape, Plan, Target};
@@ -39,8 +39,8 @@ use std::collections::BTreeMap;
 pub struct CaseFile {
     /// What the run did and found.
     pub report: Report,
-    /// The choices of the protocol that are not the believed ones, as `field=value`.
-    pub design: Vec<String>,
+    /// The choices of the protocol that are not the believed ones.
+    pub design: Vec<DesignChoice>,
     /// When everything was mended.
     pub healed_ns: u64,
     /// When the run ended.
@@ -55,6 +55,15 @@ pub struct CaseFile {
     pub operations: Vec<ClientOperation>,
     /// Snapshots that were sent.
     pub streams: Vec<SnapshotStream>,
+}
+
+/// A choice of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesignChoice {
+    /// As in `reads=local`.
+    pub choice: String,
+    /// What it means.
+    pub doc: String,
 }
 
 /// A broken promise.
@@ -97,14 +106,27 @@ pub struct Cut {
 
 impl CaseFile {
     /// The file on a run that came to its end. `decided` is its history after what is proven of unknown outcomes.
-    pub(crate) fn of(evidence: &Evidence, decided: &StoreHistory, report: Report, recording: &Recording) -> Self {
+    pub(crate) fn of(
+        evidence: &Evidence,
+        decided: &StoreHistory,
+        report: Report,
+        recording: &Recording,
+    ) -> Self {
         let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
         let nodes = node::lanes(evidence, recording);
         let operations = operation::operations(&history, decided, recording, &nodes);
         let stamps: Vec<Stamp> = history.operations().iter().map(|operation| operation.invoke).collect();
         let streams = stream::streams(&evidence.log.events);
         let end_ns = node::nanoseconds(evidence.virtual_time);
-        let case = Case { evidence, history: &history, decided, nodes: &nodes, operations: &operations, streams: &streams, stamps };
+        let case = Case {
+            evidence,
+            history: &history,
+            decided,
+            nodes: &nodes,
+            operations: &operations,
+            streams: &streams,
+            stamps,
+        };
         let broken = violations(&report.verdict).iter().map(|violation| case.broken(violation)).collect();
         let mut case_file = Self::empty(report, &evidence.plan);
         case_file.broken = point_once(broken);
@@ -140,7 +162,7 @@ impl CaseFile {
         Self {
             broken: violations(&report.verdict).iter().map(plainly).collect(),
             report,
-            design: plan.design.differences().iter().map(|(field, value)| format!("{field}={value}")).collect(),
+            design: plan.design.differences().into_iter().map(design_choice).collect(),
             healed_ns: plan.heal_at_ms * 1_000_000,
             end_ns: plan.heal_at_ms * 1_000_000 + 1,
             nodes: (1u64..).zip(&plan.nodes).map(lane).collect(),
@@ -148,6 +170,15 @@ impl CaseFile {
             operations: Vec::new(),
             streams: Vec::new(),
         }
+    }
+}
+
+fn design_choice((field, value): (&str, &str)) -> DesignChoice {
+    let known = crate::design_fields().iter().filter(|known| known.name == field);
+    let doc = known.flat_map(|known| known.choices).find(|choice| choice.name == value);
+    DesignChoice {
+        choice: format!("{field}={value}"),
+        doc: doc.map_or(String::new(), |choice| choice.doc.trim().to_string()),
     }
 }
 
@@ -249,7 +280,9 @@ impl Case<'_> {
     fn stream(&self, broken: &mut Broken) {
         let Some(rest) = broken.message.strip_prefix("stream ") else { return };
         let Some((number, message)) = rest.split_once(' ') else { return };
-        let Some(place) = self.streams.iter().position(|stream| stream.number.to_string() == number) else { return };
+        let Some(place) = self.streams.iter().position(|stream| stream.number.to_string() == number) else {
+            return;
+        };
         broken.sentence = sentence::of_stream(&self.streams[place], message);
         broken.at_ns = Some(self.streams[place].at_ns);
         broken.stream = Some(place);
@@ -298,18 +331,19 @@ mod tests {
 
     /// A run of two operations: a write, and a read after it that does not see it.
     pub(super) fn small_case() -> CaseFile {
-        let operation = |client: u32, times: (u64, u64), asked: &str, told: &str, node: u64| ClientOperation {
-            client,
-            invoke_ns: times.0,
-            return_ns: Some(times.1),
-            kind: if client == 0 { OperationKind::Write } else { OperationKind::Read },
-            keys: vec!["k".to_string()],
-            asked: asked.to_string(),
-            told: told.to_string(),
-            revision: Some(2 - i64::from(client)),
-            node: Some(node),
-            role: None,
-        };
+        let operation =
+            |client: u32, times: (u64, u64), asked: &str, told: &str, node: u64| ClientOperation {
+                client,
+                invoke_ns: times.0,
+                return_ns: Some(times.1),
+                kind: if client == 0 { OperationKind::Write } else { OperationKind::Read },
+                keys: vec!["k".to_string()],
+                asked: asked.to_string(),
+                told: told.to_string(),
+                revision: Some(2 - i64::from(client)),
+                node: Some(node),
+                role: None,
+            };
         let order = BrokenOrder {
             core: vec![0, 1],
             minimal: true,
@@ -322,7 +356,10 @@ mod tests {
             legal_answers: 1,
             steps: vec![Step { operation: 0, revision: 2, changes: vec![("k".into(), Some("v".into()))] }],
             steps_left_out: 0,
-            refused: vec![Refused { operation: 1, reason: "at revision 2 the answer is @2 k=v/2/2/1 count 1".into() }],
+            refused: vec![Refused {
+                operation: 1,
+                reason: "at revision 2 the answer is @2 k=v/2/2/1 count 1".into(),
+            }],
         };
         let mut plan = crate::scenario::Scenario::Calm.plan(1);
         plan.operations.clear();

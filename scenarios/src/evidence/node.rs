@@ -109,14 +109,26 @@ pub enum MarkKind {
 /// The lanes of all replicas.
 pub(crate) fn lanes(evidence: &Evidence, recording: &Recording) -> Vec<NodeLane> {
     let end_ns = nanoseconds(evidence.virtual_time);
-    (1u64..).zip(&evidence.plan.nodes).map(|(node, planned)| {
-        let what = format!("{}, release {}", planned.engine, planned.release);
-        let mut lane = lane_of_machine(node, recording);
-        lane.what = what;
-        let mut life = Life { node, lane, end_ns, role: None, down_since: Some((0, "not started yet".into())), rebuilding: None, sending: None, installing: None };
-        life.live(evidence, recording);
-        life.lane
-    }).collect()
+    (1u64..)
+        .zip(&evidence.plan.nodes)
+        .map(|(node, planned)| {
+            let what = format!("{}, release {}", planned.engine, planned.release);
+            let mut lane = lane_of_machine(node, recording);
+            lane.what = what;
+            let mut life = Life {
+                node,
+                lane,
+                end_ns,
+                role: None,
+                down_since: Some((0, "not started yet".into())),
+                rebuilding: None,
+                sending: None,
+                installing: None,
+            };
+            life.live(evidence, recording);
+            life.lane
+        })
+        .collect()
 }
 
 /// What is known of a replica of which the machine alone has told.
@@ -166,14 +178,25 @@ impl NodeLane {
             SpanKind::Leader => "leader",
             SpanKind::Follower => "follower",
             SpanKind::Candidate => "candidate",
-            SpanKind::Starting | SpanKind::Down | SpanKind::Paused | SpanKind::Rebuilding
-            | SpanKind::Sending | SpanKind::Installing => return None,
+            SpanKind::Starting
+            | SpanKind::Down
+            | SpanKind::Paused
+            | SpanKind::Rebuilding
+            | SpanKind::Sending
+            | SpanKind::Installing => return None,
         })
     }
 
     /// Moments of a kind between two others.
-    pub(crate) fn marks_between(&self, kind: MarkKind, from_ns: u64, until_ns: u64) -> impl Iterator<Item = &Mark> {
-        self.marks.iter().filter(move |mark| mark.kind == kind && from_ns <= mark.at_ns && mark.at_ns <= until_ns)
+    pub(crate) fn marks_between(
+        &self,
+        kind: MarkKind,
+        from_ns: u64,
+        until_ns: u64,
+    ) -> impl Iterator<Item = &Mark> {
+        self.marks
+            .iter()
+            .filter(move |mark| mark.kind == kind && from_ns <= mark.at_ns && mark.at_ns <= until_ns)
     }
 }
 
@@ -206,7 +229,9 @@ impl Life {
         happenings.extend(told.map(|observed| (nanoseconds(observed.at), Happening::Told(observed))));
         let began = recording.node_events.iter().filter(|event| event.node == self.node);
         happenings.extend(
-            began.filter(|event| event.kind == NodeEventKind::Started).map(|event| (event.at_ns, Happening::Began)),
+            began
+                .filter(|event| event.kind == NodeEventKind::Started)
+                .map(|event| (event.at_ns, Happening::Began)),
         );
         let stops = evidence.stops.iter().filter(|stop| stop.node == self.node);
         happenings.extend(stops.map(|stop| (nanoseconds(stop.at), Happening::Ended(stop))));
@@ -255,7 +280,12 @@ impl Life {
     fn close(&mut self, at: u64) {
         self.change_role(at, None);
         if let Some(since) = self.rebuilding.take() {
-            self.lane.span(since, at, SpanKind::Rebuilding, "without state, waits for a snapshot".to_string());
+            self.lane.span(
+                since,
+                at,
+                SpanKind::Rebuilding,
+                "without state, waits for a snapshot".to_string(),
+            );
         }
         if let Some((since, text)) = self.sending.take() {
             self.lane.span(since, at, SpanKind::Sending, text);
@@ -302,14 +332,18 @@ impl Life {
             }
             ReplicaEvent::BecameLeader { term, last_index, .. } => {
                 self.change_role(at, Some((SpanKind::Leader, format!("leader in term {term}"))));
-                mark(MarkKind::Elected, format!("elected leader of term {term}, with a log up to {last_index}"))
+                mark(
+                    MarkKind::Elected,
+                    format!("elected leader of term {term}, with a log up to {last_index}"),
+                )
             }
             ReplicaEvent::Applied { index, .. } => {
                 self.applied(at, *index);
                 None
             }
             ReplicaEvent::SnapshotSent { to, index, wire_bytes, shipment, .. } => {
-                let text = format!("sends node {to} a snapshot of index {index}: {shipment:?}, {wire_bytes} bytes");
+                let text =
+                    format!("sends node {to} a snapshot of index {index}: {shipment:?}, {wire_bytes} bytes");
                 if let Some((since, earlier)) = self.sending.replace((at, text.clone())) {
                     self.lane.span(since, at, SpanKind::Sending, earlier);
                 }
@@ -335,9 +369,14 @@ impl Life {
                     SnapshotOutcome::Transcoded { from } => format!("transcodes it from {}", engine(*from)),
                     SnapshotOutcome::Refused { error } => format!("refuses it: {error}"),
                     SnapshotOutcome::Outdated => "needs it no more".to_string(),
-                    SnapshotOutcome::Abandoned => "gives it up: it broke off, or a newer one came".to_string(),
+                    SnapshotOutcome::Abandoned => {
+                        "gives it up: it broke off, or a newer one came".to_string()
+                    }
                 };
-                mark(MarkKind::Snapshot, format!("received a snapshot of index {index} from node {from}, and {how}"))
+                mark(
+                    MarkKind::Snapshot,
+                    format!("received a snapshot of index {index} from node {from}, and {how}"),
+                )
             }
             ReplicaEvent::SnapshotInstallBegin { index } => {
                 self.installing = Some((at, *index));
@@ -345,7 +384,12 @@ impl Life {
             }
             ReplicaEvent::SnapshotInstallEnd { index } => {
                 if let Some((since, _)) = self.installing.take() {
-                    self.lane.span(since, at, SpanKind::Installing, format!("installs a snapshot of index {index}"));
+                    self.lane.span(
+                        since,
+                        at,
+                        SpanKind::Installing,
+                        format!("installs a snapshot of index {index}"),
+                    );
                 }
                 if let Some(since) = self.rebuilding.take() {
                     let text = "without state, waits for a snapshot".to_string();
@@ -357,15 +401,18 @@ impl Life {
             ReplicaEvent::TornTail { bytes } => {
                 mark(MarkKind::Finding, format!("a torn tail of its raft log was cut off: {bytes} bytes"))
             }
-            ReplicaEvent::EngineFinding { engine, cause, .. } => {
-                mark(MarkKind::Finding, format!("{} broke a promise: {cause}; its store is set aside", engine.name()))
-            }
-            ReplicaEvent::StoreDiscarded { from, to, .. } => {
-                mark(MarkKind::Finding, format!("its store of {} is set aside, to go on with {}", from.name(), to.name()))
-            }
-            ReplicaEvent::Converted { from, to, .. } => {
-                mark(MarkKind::Finding, format!("its store was converted from {} to {}", from.name(), to.name()))
-            }
+            ReplicaEvent::EngineFinding { engine, cause, .. } => mark(
+                MarkKind::Finding,
+                format!("{} broke a promise: {cause}; its store is set aside", engine.name()),
+            ),
+            ReplicaEvent::StoreDiscarded { from, to, .. } => mark(
+                MarkKind::Finding,
+                format!("its store of {} is set aside, to go on with {}", from.name(), to.name()),
+            ),
+            ReplicaEvent::Converted { from, to, .. } => mark(
+                MarkKind::Finding,
+                format!("its store was converted from {} to {}", from.name(), to.name()),
+            ),
             ReplicaEvent::FlushEnd { index } => {
                 mark(MarkKind::Upkeep, format!("flushed: its store is durable up to entry {index}"))
             }
@@ -429,7 +476,9 @@ impl Life {
 fn role_in_words(role: Role, term: u64, leader: u64) -> (SpanKind, String) {
     match role {
         Role::Leader => (SpanKind::Leader, format!("leader in term {term}")),
-        Role::Follower if leader == 0 => (SpanKind::Follower, format!("follower in term {term}, knows no leader")),
+        Role::Follower if leader == 0 => {
+            (SpanKind::Follower, format!("follower in term {term}, knows no leader"))
+        }
         Role::Follower => (SpanKind::Follower, format!("follower of node {leader} in term {term}")),
         Role::PreCandidate => {
             (SpanKind::Candidate, format!("asks whether it would win an election, in term {term}"))
@@ -440,7 +489,9 @@ fn role_in_words(role: Role, term: u64, leader: u64) -> (SpanKind, String) {
 
 fn end_in_words(stop: &ObservedStop) -> (MarkKind, String) {
     let mut text = match (stop.stop.cause, &stop.stop.result) {
-        (StopCause::Exit, Ok(())) => return (MarkKind::Stop, "asked to stop, and stopped in good order".to_string()),
+        (StopCause::Exit, Ok(())) => {
+            return (MarkKind::Stop, "asked to stop, and stopped in good order".to_string());
+        }
         (StopCause::Exit, Err(why)) => return (MarkKind::Exit, format!("stopped by itself: {why}")),
         (StopCause::ProcessKill, _) => "process killed".to_string(),
         (StopCause::PowerFailure, _) => "power failure".to_string(),

@@ -102,7 +102,9 @@ fn show(operation: &StoreOperation, fate: Option<&StoreOperation>) -> ClientOper
         (Outcome::Unknown, Some(Outcome::Answered { output, .. })) => {
             format!("not answered; it did take effect, as is proven in the end: {}", notation::result(output))
         }
-        (Outcome::Unknown, Some(Outcome::Unknown)) => "not answered; it may have taken effect, or not".to_string(),
+        (Outcome::Unknown, Some(Outcome::Unknown)) => {
+            "not answered; it may have taken effect, or not".to_string()
+        }
         (Outcome::Unknown, None) => "not answered; it never took effect, as is proven in the end".to_string(),
     };
     let revision = operation.outcome.output().and_then(|output| output.as_ref().ok()?.revision());

@@ -12,12 +12,11 @@ use model::store::Store;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Operations that contradict each other. They are named by their stamps' times and orders until the page gives them
-/// places.
+/// Answers that have no legal order. An operation is named by its place among the run's operations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokenOrder {
     /// The answers that contradict each other: without any one of them there is a legal order, whatever else happened
-    /// or did not. By their places among the run's operations.
+    /// or did not.
     pub core: Vec<usize>,
     /// Whether it is known that none of them can be left out; not so where finding out took too long.
     pub minimal: bool,
@@ -96,8 +95,12 @@ const STEPS_SHOWN: usize = 400;
 /// What one search may cost, and how many there may be: a page must not take minutes.
 const STEPS_OF_ONE_SEARCH: u64 = 200_000;
 const SEARCHES: usize = 600;
-/// Where unknown operations happened is searched for in orders up to this length.
+/// The client of the answer that nobody can explain ([`legal_order`]).
 const PHANTOM: u32 = u32::MAX;
+/// Clients from here on are those of answers that came late ([`keep_late`]).
+const LATE_CLIENTS: u32 = 2_000_000;
+/// Their stamps' orders begin here, after those of what was proven in the end.
+const LATE_ORDERS: u64 = 1 << 40;
 
 /// Turns the violation of a decided history into what a page shows; none where the history has a legal order.
 /// `places` gives each operation of the run its place, by when it was asked.
@@ -173,7 +176,8 @@ fn returns(history: &StoreHistory) -> Vec<Stamp> {
 fn latest_legal(history: &StoreHistory) -> Stamp {
     let returns = returns(history);
     // Later moments know more answers, so what is illegal stays so.
-    let legal = partition_point(returns.len(), |place| is_illegal(&until(history, returns[place])) != Some(true));
+    let legal =
+        partition_point(returns.len(), |place| is_illegal(&until(history, returns[place])) != Some(true));
     legal.checked_sub(1).map_or(Stamp { time_ns: 0, order: 0 }, |place| returns[place])
 }
 
@@ -199,13 +203,11 @@ struct Core {
     minimal: bool,
 }
 
-/// Forgets answers, as many as can be without making the history legal: first those of other keys, then halves,
-/// quarters and so on.
+/// Forgets answers, as many as can be without making the history legal: halves first, then quarters and so on.
 fn core(history: &StoreHistory) -> Core {
     let answered = history.operations().iter().filter(|it| it.outcome.returned().is_some());
     let mut kept: Vec<Stamp> = answered.map(|operation| operation.invoke).collect();
-    // The last to be answered is one of them, and what is close to it more likely than what is far.
-    let (mut searches, mut minimal) = (0, true);
+    let mut searches = 0;
     let mut size = kept.len().div_ceil(2);
     while size > 0 {
         let mut place = 0;
@@ -213,18 +215,28 @@ fn core(history: &StoreHistory) -> Core {
             let end = (place + size).min(kept.len());
             let fewer: Vec<Stamp> = kept[..place].iter().chain(&kept[end..]).copied().collect();
             searches += 1;
-            match is_illegal(&keep(history, &fewer)) {
+            match is_illegal_with(history, &fewer) {
                 Some(true) => kept = fewer,
-                Some(false) => place = end,
-                None => {
-                    place = end;
-                    minimal &= size > 1;
-                }
+                Some(false) | None => place = end,
             }
         }
         size /= 2;
     }
-    Core { kept, minimal: minimal && searches < SEARCHES }
+    let without =
+        |left_out: &Stamp| kept.iter().copied().filter(|stamp| stamp != left_out).collect::<Vec<_>>();
+    let minimal = kept.iter().all(|stamp| is_illegal_with(history, &without(stamp)) == Some(false));
+    Core { kept, minimal }
+}
+
+/// Whether a history is illegal with only some answers known; none where that takes too long to find out.
+///
+/// Which unknown operation made which revision can take long to search. So the answers of the others are kept at
+/// first, but as if they had come at the end: what is legal so is legal all the more without them.
+fn is_illegal_with(history: &StoreHistory, kept: &[Stamp]) -> Option<bool> {
+    match is_illegal(&keep_late(history, kept)) {
+        Some(false) => Some(false),
+        Some(true) | None => is_illegal(&keep(history, kept)),
+    }
 }
 
 /// The history with only some answers known. A read that is not known is left out.
@@ -240,12 +252,33 @@ fn keep(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
     History::new(operations.collect()).expect("a part of a history is one")
 }
 
+/// The history with only some answers known in time. The others came as late as can be; reads among them are left out.
+fn keep_late(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
+    let kept: BTreeSet<Stamp> = kept.iter().copied().collect();
+    let operations = history.operations().iter().zip(0u32..).filter_map(|(operation, number)| {
+        let reads = operation.input.kv().is_some_and(Request::is_read_only);
+        match (&operation.outcome, kept.contains(&operation.invoke)) {
+            (_, true) | (Outcome::Unknown, false) => Some(operation.clone()),
+            (Outcome::Answered { .. }, false) if reads => None,
+            (Outcome::Answered { output, .. }, false) => {
+                let at = Stamp { time_ns: u64::MAX, order: LATE_ORDERS + u64::from(number) };
+                let outcome = Outcome::Answered { at, output: output.clone() };
+                Some(Operation { client: LATE_CLIENTS + number, outcome, ..operation.clone() })
+            }
+        }
+    });
+    History::new(operations.collect()).expect("a late answer is its client's only one")
+}
+
 /// A legal order of a legal history. The checker tells an order only where it is stuck, so it is given one more
 /// answer, that nobody can explain, after everything else.
 fn legal_order(history: &StoreHistory) -> Vec<Stamp> {
     let mut operations = history.operations().to_vec();
     let last = operations.iter().filter_map(|it| it.outcome.output()?.as_ref().ok()?.revision()).max();
-    let impossible = Response { revision: last.unwrap_or(1), body: ResponseBody::DeleteRange { deleted: 0, prev: vec![] } };
+    let impossible = Response {
+        revision: last.unwrap_or(1),
+        body: ResponseBody::DeleteRange { deleted: 0, prev: vec![] },
+    };
     let at = |order: u64| Stamp { time_ns: u64::MAX, order: u64::MAX - order };
     operations.push(Operation {
         client: PHANTOM,
@@ -307,7 +340,7 @@ fn refused(
     open.filter_map(|operation| {
         let output = operation.outcome.output()?;
         let reason = match spec.step(state, &operation.input, Some(output)) {
-            Some(_) => "it could come next, but then the others could not follow".to_string(),
+            Some(_) => "legal here, but every order that goes on so is stuck no later".to_string(),
             None => spec.explain(state, &operation.input, output),
         };
         Some(Refused { operation: place(operation)?, reason })
@@ -328,7 +361,11 @@ fn conflict(core: &[&StoreOperation], place: &impl Fn(&StoreOperation) -> Option
                 return Some(Conflict::Stale { earlier: place(first)?, later: place(second)?, known, shown });
             }
             if first.invoke < second.invoke && known == shown && wrote(first) && wrote(second) {
-                return Some(Conflict::SameRevision { first: place(first)?, second: place(second)?, revision: known });
+                return Some(Conflict::SameRevision {
+                    first: place(first)?,
+                    second: place(second)?,
+                    revision: known,
+                });
             }
         }
     }
@@ -348,7 +385,11 @@ fn orders_without(
     let without = |left_out: &&StoreOperation| {
         let rest: Vec<Stamp> =
             core.iter().map(|operation| operation.invoke).filter(|stamp| *stamp != left_out.invoke).collect();
-        let order = legal_order(&keep(&history, &rest));
+        let late = keep_late(&history, &rest);
+        let order = match is_illegal(&late) {
+            Some(false) => legal_order(&late),
+            Some(true) | None => legal_order(&keep(&history, &rest)),
+        };
         let of_the_rest = order.iter().filter(|stamp| rest.contains(stamp));
         let order: Vec<usize> =
             of_the_rest.filter_map(|stamp| place(by_stamp.get(stamp).copied()?)).collect();

@@ -11,9 +11,14 @@ function make(tag, attributes, ...children) {
     else if (name === "style") Object.assign(element.style, value);
     else element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...present(children));
   return element;
 }
+
+const present = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined);
+
+/** A text with what stands between backticks as code. */
+const rich = (text) => text.split("`").map((part, at) => (at % 2 ? make("code", {}, part) : part));
 
 // Virtual time, in words.
 const seconds = (ns) => (ns / 1e9).toFixed(3) + " s";
@@ -33,16 +38,17 @@ const hue = (operation) => "var(--" + operation.kind + ")";
 
 function head() {
   const report = run.report;
-  const design = run.design.length ? " · changed: " + run.design.join(", ") : "";
-  byId("run").textContent = "Scenario " + report.scenario + " · seed " + report.seed + design + " · " +
+  byId("run").textContent = "Scenario " + report.scenario + " · seed " + report.seed + " · " +
     plural(run.nodes.length, "node", "nodes") + " (" + report.engines.join(", ") + ") · " +
     seconds(run.end_ns) + " of virtual time";
+  byId("design").replaceChildren(...run.design.map(({ choice, doc }) =>
+    make("div", {}, "Changed in the design under test: ", make("code", {}, choice), doc ? " — " + doc : "")));
   const [verdict, sentence, promise] = [byId("verdict"), byId("sentence"), byId("promise")];
   if (run.broken.length) {
     const first = run.broken[0];
     verdict.className = "violated";
     verdict.textContent = "Violated: " + [...new Set(run.broken.map((it) => checkName(it.check)))].join(", ");
-    sentence.textContent = first.sentence;
+    sentence.replaceChildren(...rich(first.sentence));
     promise.textContent = "What was promised: " + first.promise;
   } else if (report.verdict === "Held") {
     verdict.className = "held";
@@ -82,14 +88,14 @@ function brokenCards() {
 function card(group, first) {
   const [broken, ...others] = group;
   const parts = [make("h2", {}, first ? "What broke" : "Also broken: " + checkName(broken.check))];
-  if (!first) parts.push(make("p", {}, broken.sentence), make("p", { class: "soft" }, broken.promise));
+  if (!first) parts.push(make("p", {}, rich(broken.sentence)), make("p", { class: "soft" }, broken.promise));
   if (broken.order) parts.push(...orderParts(broken.order));
   if (broken.lost) parts.push(...lostParts(broken.lost));
   if (broken.stream !== null) parts.push(...streamParts(run.streams[broken.stream], broken.message));
   if (!broken.order && !broken.lost && broken.stream === null) parts.push(linesOf(broken));
   else parts.push(make("details", {}, make("summary", {}, "In the words of the check"), linesOf(broken)));
   if (others.length) {
-    const shown = others.slice(0, 50).map((other) => make("li", {}, other.sentence));
+    const shown = others.slice(0, 50).map((other) => make("li", {}, rich(other.sentence)));
     parts.push(make("details", {}, make("summary", {}, plural(others.length, "more", "more") + " of the same kind"),
       make("ol", { class: "events" }, shown)));
   }
@@ -152,17 +158,16 @@ function orderParts(order) {
   if (order.orders_without.length) {
     const all = order.minimal ? "Leave out any one of them, and the others have a legal order:" : "Orders of the others, without one:";
     const items = order.orders_without.slice(0, 12).map(({ without, order }) => make("li", {},
-      "without " + name(without) + ": ", order.length ? order.flatMap((place, at) => [at ? " → " : "", chip(place)]) : "nothing contradicts"));
+      "without " + name(without) + ": ", order.length ? order.flatMap((place, at) => [at ? " → " : "", chip(place)]) : "none was found in the time that a page may take"));
     parts.push(make("h3", {}, "The legal partial orders"), make("p", {}, all), make("ol", { class: "orders" }, items));
   }
   parts.push(make("h3", {}, "How far a legal order goes"), make("p", {},
     "Until " + exactly(order.legal_until_ns) + " all " + plural(order.legal_answers, "answer that had come has", "answers that had come have") +
     " a legal order. The next answer has no place in any. The order so far, with the state after each step:"));
   parts.push(stepper(order));
-  const others = order.refused.filter((it) => !order.core.includes(it.operation));
   if (order.refused.length) {
     const items = order.refused.slice(0, 12).map((it) => make("li", {}, chip(it.operation), " ", it.reason));
-    parts.push(make("p", {}, "After that, none of these can come next" + (others.length ? "" : "") + ":"), make("ul", {}, items));
+    parts.push(make("p", {}, "What would be next, and why it is not:"), make("ul", {}, items));
   }
   return parts;
 }
@@ -190,10 +195,10 @@ function stepper(order) {
     const rows = keys.slice(0, 14).map((key) => make("tr", {}, make("td", {}, wanted.has(key) ? make("b", {}, key) : key),
       make("td", {}, state.get(key)[0] === null ? "deleted" : state.get(key)[0]), make("td", {}, "" + state.get(key)[1])));
     const revision = at < 0 ? 1 : steps[at].revision;
-    panel.replaceChildren(make("b", {}, "State after step " + (order.steps_left_out + at + 1) + ": revision " + revision),
+    panel.replaceChildren(...present([make("b", {}, "State after step " + (order.steps_left_out + at + 1) + ": revision " + revision),
       rows.length ? make("table", {}, make("tr", {}, ["key", "value", "since revision"].map((text) => make("th", {}, text))), rows)
         : make("p", { class: "soft" }, "No key has been written" + (order.steps_left_out ? " in the steps shown." : ".")),
-      keys.length > 14 ? make("p", { class: "soft" }, "… and " + (keys.length - 14) + " more keys") : null);
+      keys.length > 14 ? make("p", { class: "soft" }, "… and " + (keys.length - 14) + " more keys") : null]));
   };
   steps.forEach((step, at) => {
     const operation = run.operations[step.operation];
@@ -211,12 +216,14 @@ function stepper(order) {
 function lostParts(lost) {
   const { first } = lost;
   const operation = run.operations[first.operation];
+  const soon = first.crashes.filter((crash) => crash.at_ns < first.crashes[0].at_ns + 1e9);
   const events = [
     make("li", {}, make("b", {}, exactly(operation.invoke_ns)), " client " + operation.client + " asks" + asksWhom(operation) + ": ",
       make("code", {}, operation.asked)),
     make("li", {}, make("b", {}, exactly(operation.return_ns)), " it is told: ", make("code", {}, operation.told),
       " — from here on the write must not be lost"),
-    ...first.crashes.map((crash) => make("li", {}, make("b", {}, exactly(crash.at_ns)), " node " + crash.node + ": " + crash.what)),
+    ...soon.map((crash) => make("li", {}, make("b", {}, exactly(crash.at_ns)), " node " + crash.node + ": " + crash.what)),
+    first.crashes.length > soon.length ? make("li", {}, "… and more crashes later") : null,
     make("li", {}, make("b", {}, "in the end"), " the stores are read out:"),
   ];
   const rows = first.held.map((held) => make("tr", {}, make("td", {}, "node " + held.node),
@@ -233,6 +240,7 @@ function streamParts(stream, message) {
   const party = (what, it) => make("div", {}, make("b", {}, what + ": node " + it.node), make("div", {}, it.engine + ", release " + it.release),
     make("div", { class: "soft" }, "can read " + it.reads));
   const rule = message.replace(/^stream \d+ /, "");
+  const bare = make("p", { class: "soft" }, "A bare stream has no header before its body: the only form that release 1 knows.");
   return [make("h3", {}, "The snapshot stream"), make("div", { class: "flow" },
     party("Sender", stream.sender), make("span", {}, "→"),
     make("div", { class: "wrong" }, make("b", {}, exactly(stream.at_ns) + " · stream " + stream.number),
@@ -241,7 +249,7 @@ function streamParts(stream, message) {
       make("div", {}, "begins with " + stream.form), make("div", { class: "mono" }, stream.first_bytes),
       make("div", { class: "why" }, rule)),
     make("span", {}, "→"), party("Receiver", stream.receiver)),
-    make("p", {}, stream.outcome ? "What the receiver made of it, at " + exactly(stream.outcome[0]) + ": " + stream.outcome[1] + "."
+    rule.includes("Bare") ? bare : null, make("p", {}, stream.outcome ? "What the receiver made of it, at " + exactly(stream.outcome[0]) + ": " + stream.outcome[1] + "."
       : "Nothing is known of what the receiver made of it.")];
 }
 
@@ -269,7 +277,7 @@ function readColours() {
 /** A canvas of so many lines of height, sharp on every screen; its pen and width. */
 function canvas(element, height) {
   const ratio = window.devicePixelRatio || 1;
-  const width = element.parentElement.clientWidth;
+  const width = plot.label + plot.width + 6;
   if (element.width !== Math.round(width * ratio) || element.height !== Math.round(height * ratio)) {
     element.width = Math.round(width * ratio);
     element.height = Math.round(height * ratio);
@@ -281,8 +289,15 @@ function canvas(element, height) {
   return [pen, width];
 }
 
-const labelWidth = () => (byId("lanes").clientWidth < 560 ? 34 : 150);
-const plotWidth = () => byId("lanes").clientWidth - labelWidth() - 6;
+// Where the time line stands in its canvases. Measured once for each size: asking a browser costs more than drawing.
+const plot = { label: 150, width: 600 };
+function measure() {
+  const width = byId("lanes").clientWidth;
+  plot.label = width < 560 ? 34 : 150;
+  plot.width = width - plot.label - 6;
+}
+const labelWidth = () => plot.label;
+const plotWidth = () => plot.width;
 const xOf = (ns) => labelWidth() + ((ns - view.from) / (view.until - view.from)) * plotWidth();
 const timeAt = (x) => view.from + ((x - labelWidth()) / plotWidth()) * (view.until - view.from);
 
@@ -367,9 +382,28 @@ function drawNodes() {
     }
   }
   run.nodes.forEach((lane, row) => drawLane(pen, lane, AXIS_HEIGHT + CUT_HEIGHT + row * NODE_HEIGHT));
+  drawStreams(pen);
   pen.restore();
   labels(pen, [["network", "links", AXIS_HEIGHT + 9], ...run.nodes.map((lane, row) =>
     ["node " + lane.node, "n" + lane.node, AXIS_HEIGHT + CUT_HEIGHT + row * NODE_HEIGHT + 26, lane.what])]);
+}
+
+/** Snapshots, as lines from their senders to their receivers. */
+function drawStreams(pen) {
+  const wrong = new Set(run.broken.map((broken) => broken.stream));
+  const middle = (node) => AXIS_HEIGHT + CUT_HEIGHT + (node - 1) * NODE_HEIGHT + 26;
+  for (const [place, stream] of run.streams.entries()) {
+    const end = stream.outcome ? stream.outcome[0] : stream.at_ns;
+    if (end < view.from || stream.at_ns > view.until) continue;
+    pen.strokeStyle = colours[wrong.has(place) ? "--bad" : "--snapshot"];
+    pen.lineWidth = wrong.has(place) ? 2 : 1.2;
+    pen.setLineDash(wrong.has(place) ? [] : [4, 3]);
+    pen.beginPath();
+    pen.moveTo(xOf(stream.at_ns), middle(stream.sender.node));
+    pen.lineTo(xOf(end), middle(stream.receiver.node));
+    pen.stroke();
+  }
+  pen.setLineDash([]);
 }
 
 function labels(pen, rows) {
@@ -456,9 +490,17 @@ function drawApplied(pen, lane, top) {
   pen.stroke();
 }
 
+/** Whether an operation passes the filter; asked again only when that changes. */
 function matches(operation) {
-  const filter = chosen.filter;
-  if (!filter) return true;
+  if (!chosen.filter) return true;
+  if (operation.filter !== chosen.filter) {
+    operation.filter = chosen.filter;
+    operation.passes = names(operation, chosen.filter);
+  }
+  return operation.passes;
+}
+
+function names(operation, filter) {
   return operation.keys.some((key) => {
     const cut = key.indexOf("..");
     if (cut < 0) return key.includes(filter);
@@ -476,8 +518,10 @@ function drawClients() {
     const until = operation.return_ns ?? run.end_ns;
     pen.globalAlpha = matches(operation) ? 1 : .12;
     const open = operation.return_ns === null;
-    const box = open ? bar(pen, operation.invoke_ns, until, top + 7, 2, colours["--" + operation.kind], 2)
+    if (open) pen.globalAlpha *= .45;
+    const box = open ? bar(pen, operation.invoke_ns, until, top + 8, 1, colours["--" + operation.kind], 2)
       : bar(pen, operation.invoke_ns, until, top + 2, ROW_HEIGHT - 6, colours["--" + operation.kind], 1.5);
+    if (open) pen.globalAlpha /= .45;
     if (open && box) pen.fillRect(xOf(operation.invoke_ns), top + 2, 3, ROW_HEIGHT - 6);
     if (box && (marked.has(place) || place === chosen.operation)) {
       pen.strokeStyle = colours[place === chosen.operation ? "--focus" : "--bad"];
@@ -675,6 +719,7 @@ function legend() {
     ...bars.map(([colour, text]) => make("li", {}, make("i", { style: { background: "var(--" + colour + ")" } }), text)),
     ...symbols.map(([kind, text]) => make("li", {}, make("b", { style: { color: "var(" + SYMBOLS[kind][1] + ")" } }, SYMBOLS[kind][0]), text)),
     make("li", {}, make("b", {}, "⌐"), "line in a node's lane: what it had applied of the raft log"),
+    make("li", {}, make("b", { style: { color: "var(--snapshot)" } }, "┄"), "a snapshot on its way; red where it broke the rules"),
     make("li", {}, make("i", { style: { background: "var(--good)", width: "3px" } }), "everything mended"),
     make("li", {}, make("i", { style: { background: "none", border: "2px solid var(--bad)" } }), "part of what broke"),
     make("li", {}, make("i", { style: { background: "linear-gradient(var(--soft),var(--soft)) center/100% 2px no-repeat" } }), "never answered"));
@@ -695,7 +740,7 @@ function facts() {
     make("div", { class: "mono" }, lines.slice(-20).map((line) => make("div", {}, line)))));
   byId("facts").append(make("h2", {}, "Facts of the run"),
     make("p", {}, "Run it again, with a trace: ", make("code", { id: "rerun" }, run.rerun)),
-    make("table", {}, rows.map(([what, text]) => make("tr", {}, make("th", {}, what), make("td", {}, text)))), disk);
+    make("table", {}, rows.map(([what, text]) => make("tr", {}, make("th", {}, what), make("td", {}, text)))), ...disk);
 }
 
 function countMatches() {
@@ -709,6 +754,7 @@ function start() {
   legend();
   facts();
   readColours();
+  measure();
   const keys = [...new Set(run.operations.flatMap((it) => it.keys))].filter((key) => !key.includes("..")).sort();
   byId("keys").append(...keys.map((key) => make("option", { value: key })));
   byId("filter").addEventListener("input", (event) => {
@@ -725,7 +771,7 @@ function start() {
   listen(byId("clients"), (x, y) => { const place = operationAt(x, y); return place === null ? [] : operationTexts(place); },
     (x, y) => choose(operationAt(x, y)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
-  new ResizeObserver(redraw).observe(byId("lanes"));
+  new ResizeObserver(() => { measure(); redraw(); }).observe(byId("lanes"));
   countMatches();
   showDetails(["Nothing chosen yet.", "Point at a bar or a lane, or tap it."]);
   if (run.broken.length) lookAtBroken();

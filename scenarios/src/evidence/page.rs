@@ -23,7 +23,12 @@ struct Data<'a> {
 
 /// The page of a run. `rerun` is the line that runs it again.
 pub fn page(case_file: &CaseFile, rerun: &str) -> String {
-    let data = serde_json::to_string(&Data { rerun, trace_hash: format!("{:016x}", case_file.report.trace), case_file }).expect("a case file has a form in JSON");
+    let data = serde_json::to_string(&Data {
+        rerun,
+        trace_hash: format!("{:016x}", case_file.report.trace),
+        case_file,
+    })
+    .expect("a case file has a form in JSON");
     let title = format!("{} · seed {}", case_file.report.scenario, case_file.report.seed);
     let mut page = String::with_capacity(FRAME.len() + STYLE.len() + PROGRAM.len() + data.len());
     let parts = [
@@ -73,7 +78,9 @@ mod tests {
         assert_eq!(data["rerun"], "cargo xtask sim --seed 1");
         assert_eq!(data["operations"].as_array().unwrap().len(), 2);
         assert_eq!(data["broken"][0]["order"]["core"], serde_json::json!([0, 1]));
-        for id in ["verdict", "broken", "timeline", "nodes", "clients", "details", "filter", "legend", "zoom-in"] {
+        for id in
+            ["verdict", "broken", "timeline", "nodes", "clients", "details", "filter", "legend", "zoom-in"]
+        {
             assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
         }
         assert!(!page.contains("{{"), "every part is in its place");

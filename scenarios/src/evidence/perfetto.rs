@@ -31,7 +31,13 @@ pub fn perfetto(case_file: &CaseFile, recording: &Recording) -> String {
     trace.process(SHARED, "threads of no node", SHARED);
     trace.operations(case_file);
     for cut in &case_file.cuts {
-        trace.slice_of_its_own(NETWORK, "cut", &format!("{} links cut", cut.links), (cut.from_ns, cut.until_ns), json!({"asked": cut.text}));
+        trace.slice_of_its_own(
+            NETWORK,
+            "cut",
+            &format!("{} links cut", cut.links),
+            (cut.from_ns, cut.until_ns),
+            json!({"asked": cut.text}),
+        );
     }
     trace.threads(case_file, recording);
     json!({"displayTimeUnit": "ms", "otherData": {"seed": case_file.report.seed, "scenario": case_file.report.scenario}, "traceEvents": trace.events}).to_string()
@@ -49,11 +55,15 @@ fn microseconds(ns: u64) -> f64 {
 impl Trace {
     fn process(&mut self, process: u64, name: &str, place: u64) {
         self.events.push(json!({"ph": "M", "name": "process_name", "pid": process, "args": {"name": name}}));
-        self.events.push(json!({"ph": "M", "name": "process_sort_index", "pid": process, "args": {"sort_index": place}}));
+        self.events.push(
+            json!({"ph": "M", "name": "process_sort_index", "pid": process, "args": {"sort_index": place}}),
+        );
     }
 
     fn thread(&mut self, process: u64, thread: u64, name: &str) {
-        self.events.push(json!({"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "args": {"name": name}}));
+        self.events.push(
+            json!({"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "args": {"name": name}}),
+        );
     }
 
     /// A slice on a track on which no other begins before it ends.
@@ -78,7 +88,11 @@ impl Trace {
         for span in &lane.spans {
             let times = (span.from_ns, span.until_ns);
             match span.kind {
-                SpanKind::Starting | SpanKind::Follower | SpanKind::Candidate | SpanKind::Leader | SpanKind::Down => {
+                SpanKind::Starting
+                | SpanKind::Follower
+                | SpanKind::Candidate
+                | SpanKind::Leader
+                | SpanKind::Down => {
                     self.slice((lane.node, STATES), "state", &span.text, times, json!({}));
                 }
                 SpanKind::Paused | SpanKind::Rebuilding | SpanKind::Sending | SpanKind::Installing => {
@@ -142,7 +156,8 @@ impl Trace {
             let until = thread.until_ns.unwrap_or(case_file.end_ns);
             self.slice(track, "thread", name, (thread.from_ns, until), json!({}));
             for call in &thread.calls {
-                let (name, path) = (&recording.texts[call.call as usize], &recording.texts[call.path as usize]);
+                let (name, path) =
+                    (&recording.texts[call.call as usize], &recording.texts[call.path as usize]);
                 let args = json!({"path": path, "offset": call.offset, "length": call.length, "operation": call.operation});
                 self.slice(track, "disk", name, (call.from_ns, call.until_ns), args);
             }
@@ -158,9 +173,15 @@ mod tests {
 
     #[test]
     fn processes_threads_slices_and_instants_are_as_the_format_says() {
-        let call = DiskCall { from_ns: 1500, until_ns: 2500, operation: 1, call: 0, path: 1, offset: 0, length: 7 };
-        let thread =
-            Thread { name: "n1".into(), owner: Some((1, 1)), from_ns: 1000, until_ns: None, calls: vec![call] };
+        let call =
+            DiskCall { from_ns: 1500, until_ns: 2500, operation: 1, call: 0, path: 1, offset: 0, length: 7 };
+        let thread = Thread {
+            name: "n1".into(),
+            owner: Some((1, 1)),
+            from_ns: 1000,
+            until_ns: None,
+            calls: vec![call],
+        };
         let recording = Recording {
             threads: [(4, thread)].into(),
             texts: vec!["fsync".into(), "replica/raft".into()],
@@ -175,7 +196,10 @@ mod tests {
             found[0].clone()
         };
         let sync = one("X", "fsync");
-        assert_eq!((&sync["pid"], &sync["tid"], &sync["ts"], &sync["dur"]), (&json!(1), &json!(5), &json!(1.5), &json!(1.0)));
+        assert_eq!(
+            (&sync["pid"], &sync["tid"], &sync["ts"], &sync["dur"]),
+            (&json!(1), &json!(5), &json!(1.5), &json!(1.0))
+        );
         assert_eq!(sync["args"]["path"], "replica/raft");
         assert_eq!(one("M", "thread_name")["args"]["name"], "state");
         assert_eq!(one("i", "crash: power failure")["s"], "p");

@@ -13,7 +13,9 @@ pub(crate) fn promise(check: Check) -> &'static str {
             "Clients must see the store as if each operation took effect at one moment between its call and its answer."
         }
         Check::Serializable => "Every read at a revision must show what the store held at that revision.",
-        Check::Durable => "What a client was told is written must still be there in the end, whatever crashed.",
+        Check::Durable => {
+            "What a client was told is written must still be there in the end, whatever crashed."
+        }
         Check::ReplicasEqual => "Replicas that have applied the same entries must hold the same data.",
         Check::Routing => {
             "A snapshot must reach a replica in a form that it can read, and be taken or refused as the format says."
@@ -32,9 +34,13 @@ pub(crate) fn promise(check: Check) -> &'static str {
         }
         Check::WatchFiltered => "A watch must bring only what it asked for.",
         Check::WatchCreated => "A watch must say that it stands, once, before anything else.",
-        Check::WatchPrevious => "An event must show what the key held before, exactly where that was asked for.",
+        Check::WatchPrevious => {
+            "An event must show what the key held before, exactly where that was asked for."
+        }
         Check::Lease => "A key must go with its lease: not before its time, and not much later.",
-        Check::Compaction => "A compaction may take away only what lies below it, and no revision may go back.",
+        Check::Compaction => {
+            "A compaction may take away only what lies below it, and no revision may go back."
+        }
         Check::Engine => "A replica must not stop or panic unless its disk failed it.",
         Check::Deterministic => "The same plan must give the same trace.",
     }
@@ -62,9 +68,10 @@ pub(crate) fn of_order(order: &BrokenOrder, operations: &[ClientOperation]) -> S
             let returned = earlier.return_ns.unwrap_or(earlier.invoke_ns);
             let did = match later.kind {
                 OperationKind::Read => "was answered from the outdated",
-                OperationKind::Write | OperationKind::Delete | OperationKind::Transaction | OperationKind::Other => {
-                    "was told the outdated"
-                }
+                OperationKind::Write
+                | OperationKind::Delete
+                | OperationKind::Transaction
+                | OperationKind::Other => "was told the outdated",
             };
             format!(
                 "A stale answer: at {} {} {} {did} revision {shown}, although {} before it asked, {} had already been \
@@ -114,14 +121,15 @@ fn whose(operation: &ClientOperation) -> String {
 /// `get k1` as words, with the replica that answered.
 fn asked(operation: &ClientOperation) -> String {
     match (operation.node, &operation.role) {
-        (Some(node), Some(role)) => format!("`{}` on node {node} (a {role})", operation.asked),
+        (Some(node), Some(role)) => format!("`{}` on node {node}, then a {role},", operation.asked),
         (Some(node), None) => format!("`{}` on node {node}", operation.asked),
         (None, _) => format!("`{}`", operation.asked),
     }
 }
 
 fn whose_answer(operation: &ClientOperation) -> String {
-    format!("client {}, asking {},", operation.client, asked(operation))
+    let asked = asked(operation);
+    format!("client {}, asking {},", operation.client, asked.trim_end_matches(','))
 }
 
 /// Of lost writes.
@@ -134,9 +142,15 @@ pub(crate) fn of_lost(lost: &LostWrites, operations: &[ClientOperation]) -> Stri
         None => String::new(),
         Some(crash) => {
             let same = first.crashes.iter().filter(|other| other.at_ns < crash.at_ns + 1_000_000_000);
-            let nodes: Vec<String> =
-                std::collections::BTreeSet::from_iter(same.map(|crash| crash.node)).iter().map(u64::to_string).collect();
-            format!("; {} later {} crashed", span(crash.at_ns.saturating_sub(operation.return_ns.unwrap_or(0))), list("node", &nodes))
+            let nodes: Vec<String> = std::collections::BTreeSet::from_iter(same.map(|crash| crash.node))
+                .iter()
+                .map(u64::to_string)
+                .collect();
+            format!(
+                "; {} later {} crashed",
+                span(crash.at_ns.saturating_sub(operation.return_ns.unwrap_or(0))),
+                list("node", &nodes)
+            )
         }
     };
     format!(
@@ -166,16 +180,18 @@ fn list(noun: &str, of: &[String]) -> String {
 
 /// Of a snapshot stream. `message` is the oracle's, after the stream's number.
 pub(crate) fn of_stream(stream: &SnapshotStream, message: &str) -> String {
+    let outcome =
+        stream.outcome.as_ref().map_or(String::new(), |(_, what)| format!(" The receiver: {what}."));
     format!(
-        "The snapshot that {} sent to {} at {} broke the format: {message}.",
+        "At {} {} sent {} a snapshot stream that breaks the format: {message}.{outcome}",
+        seconds(stream.at_ns),
         party(&stream.sender),
         party(&stream.receiver),
-        seconds(stream.at_ns)
     )
 }
 
 fn party(party: &Party) -> String {
-    format!("node {} (release {}, {}; reads {})", party.node, party.release, party.engine, party.reads)
+    format!("node {} (release {}, {})", party.node, party.release, party.engine)
 }
 
 /// Of any other violation.

@@ -56,7 +56,15 @@ pub(crate) fn streams(events: &[Observed]) -> Vec<SnapshotStream> {
             ReplicaEvent::Started { hello, .. } => {
                 hellos.insert(observed.node, *hello);
             }
-            ReplicaEvent::SnapshotSent { to, shipment, index, announced_bytes, wire_bytes, prefix, receiver } => {
+            ReplicaEvent::SnapshotSent {
+                to,
+                shipment,
+                index,
+                announced_bytes,
+                wire_bytes,
+                prefix,
+                receiver,
+            } => {
                 let Some(sender) = hellos.get(&observed.node) else { continue };
                 last.insert((observed.node, *to, *index), streams.len());
                 streams.push(SnapshotStream {
