@@ -141,18 +141,17 @@ mod tests {
 
     #[test]
     fn a_stale_read_is_drawn_in_time() {
-        let lines = diagram(&small_case()).join("\n");
-        assert_eq!(
-            lines,
-            "A stale answer.\n  \
-             \u{20}          1.000000 s                                          1.003000 s\n  \
-             client 0   ├──────────────────┤                                          #0 on node 1\n  \
-             \u{20}          put k=v → @2\n  \
-             client 1                                          ├──────────────────┤  #1 on node 2\n  \
-             \u{20}          get k → @1 count 0\n\
-             without any one of these answers there would be a legal order\n\
-             #1 cannot come next: at revision 2 the answer is @2 k=v/2/2/1 count 1"
-        );
+        let expected = [
+            "A stale answer.",
+            "             1.000000 s                                        1.003000 s",
+            "  client 0   ├──────────────────┤                                          #0 on node 1",
+            "             put k=v → @2",
+            "  client 1                                          ├───────────────────┤  #1 on node 2",
+            "             get k → @1 count 0",
+            "without any one of these answers there would be a legal order",
+            "#1 cannot come next: at revision 2 the answer is @2 k=v/2/2/1 count 1",
+        ];
+        assert_eq!(diagram(&small_case()), expected);
     }
 
     #[test]

@@ -143,6 +143,10 @@ function bars(places, reasonOf) {
     rows);
 }
 
+/** How requests and answers are written. */
+const notation = () => make("p", { class: "soft" }, ...rich("Read: `@15` is the revision of the store that the answer names; each write makes " +
+  "one. `k=v/2/5/3` is a key with its value, the revision that created it, the one that wrote it last, and its version; `count 0` is no key at all."));
+
 function chip(place) {
   const operation = run.operations[place];
   const short = operation.asked.length > 28 ? operation.asked.slice(0, 27) + "…" : operation.asked;
@@ -152,7 +156,7 @@ function chip(place) {
 function orderParts(order) {
   const reasons = new Map(order.refused.map((it) => [it.operation, it.reason]));
   const cannot = (place) => (reasons.has(place) ? "cannot come next: " + reasons.get(place) : null);
-  const parts = [make("h3", {}, "The answers that contradict each other"), bars(order.core.slice(0, 24), cannot)];
+  const parts = [make("h3", {}, "The answers that contradict each other"), bars(order.core.slice(0, 24), cannot), notation()];
   if (order.core.length > 24) parts.push(make("p", { class: "soft" }, "… and " + (order.core.length - 24) + " more"));
   if (order.conflict) parts.push(make("p", {}, conflictInWords(order.conflict)));
   if (order.orders_without.length) {
@@ -196,7 +200,7 @@ function stepper(order) {
       make("td", {}, state.get(key)[0] === null ? "deleted" : state.get(key)[0]), make("td", {}, "" + state.get(key)[1])));
     const revision = at < 0 ? 1 : steps[at].revision;
     panel.replaceChildren(...present([make("b", {}, "State after step " + (order.steps_left_out + at + 1) + ": revision " + revision),
-      rows.length ? make("table", {}, make("tr", {}, ["key", "value", "since revision"].map((text) => make("th", {}, text))), rows)
+      rows.length ? make("table", { class: "state" }, make("tr", {}, ["key", "value", "since revision"].map((text) => make("th", {}, text))), rows)
         : make("p", { class: "soft" }, "No key has been written" + (order.steps_left_out ? " in the steps shown." : ".")),
       keys.length > 14 ? make("p", { class: "soft" }, "… and " + (keys.length - 14) + " more keys") : null]));
   };
@@ -486,7 +490,7 @@ function drawApplied(pen, lane, top) {
     else { pen.lineTo(x, before); pen.lineTo(x, y); }
     before = y;
   }
-  if (before !== null) pen.lineTo(xOf(view.until), before);
+  if (before !== null) pen.lineTo(xOf(run.end_ns), before);
   pen.stroke();
 }
 

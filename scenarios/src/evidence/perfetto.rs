@@ -201,7 +201,8 @@ mod tests {
             (&json!(1), &json!(5), &json!(1.5), &json!(1.0))
         );
         assert_eq!(sync["args"]["path"], "replica/raft");
-        assert_eq!(one("M", "thread_name")["args"]["name"], "state");
+        let named = events.iter().find(|it| it["name"] == "thread_name" && it["tid"] == 5).unwrap();
+        assert_eq!(named["args"]["name"], "T4 n1, life 1");
         assert_eq!(one("i", "crash: power failure")["s"], "p");
         let asked = &case_file.operations[0].asked;
         assert_eq!(one("b", asked)["id"], one("e", asked)["id"]);
