@@ -67,11 +67,9 @@ pub fn check(writes: &[AcknowledgedWrite], replicas: &[ReplicaContents]) -> Vec<
 /// How many lost writes a violation lists.
 const LOST_SHOWN: usize = 8;
 
-fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Option<Violation> {
-    let mut by_revision: BTreeMap<i64, Vec<&StoredVersion>> = BTreeMap::new();
-    for version in &replica.versions {
-        by_revision.entry(version.mod_revision).or_default().push(version);
-    }
+/// The acknowledged writes that a replica lacks, in the order given.
+pub fn lost<'a>(writes: &'a [AcknowledgedWrite], replica: &ReplicaContents) -> Vec<&'a AcknowledgedWrite> {
+    let by_revision = by_revision(replica);
     let stored = |revision: i64| by_revision.get(&revision).map_or(&[][..], Vec::as_slice);
     let kept = kept(replica);
     let is_lost = |write: &&AcknowledgedWrite| {
@@ -79,7 +77,31 @@ fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Opt
         let may_be_gone = compacted && is_superseded(write, &kept);
         !may_be_gone && !is_stored(&write.effect, stored(write.revision))
     };
-    let lost: Vec<&AcknowledgedWrite> = writes.iter().filter(is_lost).collect();
+    writes.iter().filter(is_lost).collect()
+}
+
+/// What a replica holds at a revision, in words.
+pub fn held_at(replica: &ReplicaContents, revision: i64) -> String {
+    let found = replica.versions.iter().filter(|version| version.mod_revision == revision);
+    let found = found.map(show).collect::<Vec<_>>();
+    if found.is_empty() { "nothing".to_owned() } else { found.join(", ") }
+}
+
+/// What a write has promised, in words.
+pub fn promised(write: &AcknowledgedWrite) -> String {
+    promise(&write.effect)
+}
+
+fn by_revision(replica: &ReplicaContents) -> BTreeMap<i64, Vec<&StoredVersion>> {
+    let mut by_revision: BTreeMap<i64, Vec<&StoredVersion>> = BTreeMap::new();
+    for version in &replica.versions {
+        by_revision.entry(version.mod_revision).or_default().push(version);
+    }
+    by_revision
+}
+
+fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Option<Violation> {
+    let lost = lost(writes, replica);
     let first = lost.first()?;
     let message = format!(
         "node {} lost {} of {} acknowledged writes, the first at revision {}",
@@ -90,8 +112,7 @@ fn check_replica(writes: &[AcknowledgedWrite], replica: &ReplicaContents) -> Opt
     );
     let mut violation = Violation::new(Check::Durable, message);
     for write in lost.iter().take(LOST_SHOWN) {
-        let found = stored(write.revision).iter().map(|version| show(version)).collect::<Vec<_>>();
-        let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+        let found = held_at(replica, write.revision);
         let AcknowledgedWrite { operation, revision, effect } = write;
         violation = violation.with(format!(
             "operation #{operation} was told that revision {revision} {}; the replica holds there: {found}",

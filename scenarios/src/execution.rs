@@ -1,10 +1,11 @@
 //! Plans run in processes of their own.
 
+use crate::evidence::{CaseFile, Recording};
 use crate::plan::Plan;
 use crate::report::{Report, Verdict};
 use crate::run::{self, RunOptions};
 use serde::{Deserialize, Serialize};
-use sim::isolation::{Allowance, End, Ended, Farm};
+use sim::isolation::{Allowance, End, Ended, Farm, run_isolated};
 use std::io;
 use std::time::Duration;
 
@@ -69,6 +70,39 @@ pub fn execute(plan: &Plan, options: RunOptions) -> io::Result<Execution> {
             return Ok(execution);
         }
     }
+}
+
+/// A run with all that was seen of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Investigation {
+    /// The run, and what it cost.
+    pub execution: Execution,
+    /// What it did and what broke.
+    pub case_file: CaseFile,
+    /// What the machine did.
+    pub recording: Recording,
+}
+
+/// Runs one plan in a process of its own, as [`execute`], and keeps all that can be seen of it. The trace is the same.
+///
+/// # Errors
+/// Where the host has no process or descriptor left.
+pub fn investigate(plan: &Plan) -> io::Result<Investigation> {
+    let ended = run_isolated(Allowance::default(), || {
+        serde_json::to_vec(&run::run_recorded(plan)).expect("a case file has nothing that JSON cannot write")
+    })?;
+    let seen = match &ended.end {
+        End::Finished(bytes) => serde_json::from_slice::<(CaseFile, Recording)>(bytes).ok(),
+        End::Exited(_) | End::Signalled(_) | End::OutOfMemory | End::OutOfTime => None,
+    };
+    let Some((case_file, recording)) = seen else {
+        let execution = classify(plan, ended);
+        let case_file = CaseFile::empty(execution.report.clone(), plan);
+        return Ok(Investigation { execution, case_file, recording: Recording::default() });
+    };
+    let (processor_s, peak_bytes) = (ended.processor_time.as_secs_f64(), ended.peak_bytes);
+    let execution = Execution { report: case_file.report.clone(), processor_s, peak_bytes };
+    Ok(Investigation { execution, case_file, recording })
 }
 
 /// How many processes run at the same time where `jobs` were asked for: 0 is one for each core.

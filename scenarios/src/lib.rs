@@ -7,6 +7,7 @@ mod client;
 pub mod corpus;
 pub mod etcd_subjects;
 pub mod etcd_trace;
+pub mod evidence;
 mod execution;
 pub mod explorer;
 mod flushed;
@@ -44,7 +45,7 @@ mod world;
 pub mod zoo;
 
 pub use cluster::design::Field as DesignField;
-pub use execution::{Execution, Executor, execute};
+pub use execution::{Execution, Executor, Investigation, execute, investigate};
 pub use run::{RunOptions, run};
 
 /// What makes an engine of another repository known to plans, as `guest`.

@@ -3,7 +3,7 @@
 use crate::flushed;
 use crate::installation;
 use crate::leases;
-use crate::observation::Observed;
+use crate::observation::{Contents, Observed};
 use crate::past;
 use crate::refusal;
 use crate::report::LivenessWaiver;
@@ -27,8 +27,8 @@ use model::verdict::{Check, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Asks every oracle.
-pub(crate) fn judge(evidence: &Evidence) -> Judgement {
+/// Asks every oracle; what they say, and the history that was searched for a legal order.
+pub(crate) fn judge(evidence: &Evidence) -> (Judgement, StoreHistory) {
     let mut violations = Vec::new();
     let history = evidence.log.history.clone().finish().expect("clients do one thing at a time");
     violations.extend(space::check(&history, &evidence.log.events));
@@ -42,7 +42,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         served.extend(leases::check(evidence, &history, truth));
         served.extend(watcher::judge(&evidence.watched, truth));
     }
-    let order = linearizable(&decided(evidence, history, &truth));
+    let decided = decided(evidence, history, &truth);
+    let order = linearizable(&decided);
     let undecided_after_steps = order.as_ref().err().copied();
     served.extend(order.ok().flatten());
     // What an engine served that had rotted, and that the comparison of hashes found, is the engine's finding.
@@ -56,7 +57,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     violations.extend(live(evidence));
     violations.extend(processes(evidence));
     violations.extend(upgrades::check(&evidence.mistakes, &evidence.stops, &evidence.log.events));
-    Judgement { violations, undecided_after_steps, truth_unknown: truth.err(), served_rot }
+    let judgement = Judgement { violations, undecided_after_steps, truth_unknown: truth.err(), served_rot };
+    (judgement, decided)
 }
 
 /// What the oracles say.
@@ -97,19 +99,7 @@ fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
     let members = evidence.members();
     for (&node, contents) in evidence.log.contents.iter().filter(|(node, _)| members.contains(node)) {
         match contents {
-            Ok(contents) => replicas.push(ReplicaContents {
-                node,
-                compacted_revision: contents.compacted_revision,
-                versions: contents
-                    .versions
-                    .iter()
-                    .map(|version| StoredVersion {
-                        key: version.key.clone(),
-                        mod_revision: version.revision.0,
-                        value: version.value.clone(),
-                    })
-                    .collect(),
-            }),
+            Ok(contents) => replicas.push(replica_contents(node, contents)),
             Err(error) => violations.push(
                 Violation::new(
                     Check::Durable,
@@ -126,6 +116,16 @@ fn durable(evidence: &Evidence, history: &StoreHistory) -> Vec<Violation> {
         violations.extend(equal_contents(evidence));
     }
     violations
+}
+
+/// What a replica held in the end, as the model asks for it.
+pub(crate) fn replica_contents(node: u64, contents: &Contents) -> ReplicaContents {
+    let versions = contents.versions.iter().map(|version| StoredVersion {
+        key: version.key.clone(),
+        mod_revision: version.revision.0,
+        value: version.value.clone(),
+    });
+    ReplicaContents { node, compacted_revision: contents.compacted_revision, versions: versions.collect() }
 }
 
 /// Whether the stores hold the same versions, read out in full after the end.

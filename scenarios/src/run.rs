@@ -1,6 +1,7 @@
 //! One run of one plan, from start to verdict.
 
 use crate::client::{Client, read_everything};
+use crate::evidence::{CaseFile, Recorder, Recording};
 use crate::injector;
 use crate::observation::{Log, SharedLog};
 use crate::oracles;
@@ -13,9 +14,10 @@ use crate::watcher::{self, Watched};
 use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
 use model::kv::Refusal;
+use model::specs::etcd::StoreHistory;
 use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
-use sim::{Abort, Aborted, Completed, Machine, Options};
+use sim::{Abort, Aborted, Completed, Machine, Options, TextTrace, TraceSink};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -74,25 +76,51 @@ impl Evidence {
 
 /// Runs a plan in this process, which must not run another one. See [`crate::execute`].
 pub fn run(plan: &Plan, options: RunOptions) -> Report {
+    let sink = options.trace.map(|file| Box::new(TextTrace(file)) as Box<dyn TraceSink>);
+    match conduct(plan, sink, options.enforce_hermetic) {
+        Ok((_evidence, _decided, report)) => report,
+        Err(report) => *report,
+    }
+}
+
+/// Runs a plan in this process, which must not run another one, and keeps all that a reader may want to see.
+pub(crate) fn run_recorded(plan: &Plan) -> (CaseFile, Recording) {
+    let recorder = Recorder::default();
+    let outcome = conduct(plan, Some(Box::new(recorder.clone())), false);
+    let recording = recorder.take();
+    let case_file = match outcome {
+        Ok((evidence, decided, report)) => CaseFile::of(&evidence, &decided, report, &recording),
+        Err(report) => CaseFile::of_aborted(plan, *report, &recording),
+    };
+    (case_file, recording)
+}
+
+/// A run from start to verdict: what was seen, the history as it was judged, and the report; where the run was given
+/// up, the report alone.
+fn conduct(
+    plan: &Plan,
+    sink: Option<Box<dyn TraceSink>>,
+    enforce_hermetic: bool,
+) -> Result<(Evidence, StoreHistory, Report), Box<Report>> {
     let machine_options = Options {
         policy: plan.policy,
         process_wide_threads: vec![SLED_POOL.to_string()],
         virtual_time_limit: Duration::from_millis(plan.heal_at_ms) + LIVENESS_BOUND * 4,
-        enforce_hermetic: options.enforce_hermetic,
+        enforce_hermetic,
         ..Options::new(plan.seed)
     };
     let driven = plan.clone();
-    match sim::run(machine_options, options.trace, async |machine: Machine| drive(machine, driven).await) {
+    match sim::run(machine_options, sink, async |machine: Machine| drive(machine, driven).await) {
         Ok(Completed { value, trace, counters, .. }) => {
-            let judgement = oracles::judge(&value);
+            let (judgement, decided) = oracles::judge(&value);
             let mut report = Report::of(&value, judgement);
             report.trace = trace.hash;
             report.events = trace.events;
             report.hand_overs = counters.hand_overs;
             report.disk_operations = counters.disk_operations;
-            report
+            Ok((value, decided, report))
         }
-        Err(aborted) => Report::aborted(plan, verdict_of_abort(&aborted)),
+        Err(aborted) => Err(Box::new(Report::aborted(plan, verdict_of_abort(&aborted)))),
     }
 }
 

@@ -58,4 +58,4 @@ pub mod vfs;
 pub use event::{DiskFault, Event, StopCause};
 pub use interpose::{Frame, describe_frames};
 pub use machine::*;
-pub use trace::{Difference, TraceSummary, first_difference};
+pub use trace::{Difference, TextTrace, TraceSink, TraceSummary, first_difference};

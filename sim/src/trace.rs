@@ -1,4 +1,4 @@
-//! The trace of a run: a running hash always, and a text file when asked.
+//! The trace of a run: a running hash always, and a text file, or another listener, when asked.
 //!
 //! Two runs of one plan must agree byte for byte. [`first_difference`] names the event where they part.
 
@@ -6,11 +6,46 @@ use crate::event::Event;
 use crate::interpose;
 use std::io::{self, BufRead, Write};
 
+/// What hears everything that happens in a run, at the moment it happens. It works on the machine's own heap and must
+/// call nothing of the machine, so that the run is the same whether anybody listens or not.
+pub trait TraceSink: Send {
+    /// An event, at `now_ns` of virtual time. `details` are for readers: what decides is in the event.
+    ///
+    /// # Errors
+    /// What writing it met; nothing more is told then.
+    fn event(&mut self, now_ns: u64, event: &Event, details: &dyn Fn() -> String) -> io::Result<()>;
+
+    /// A thread has got a name.
+    fn thread_named(&mut self, thread: u32, name: &str);
+
+    /// The run is over.
+    ///
+    /// # Errors
+    /// What writing out the last events met.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// A trace as text: a line for each event.
+pub struct TextTrace<W>(pub W);
+
+impl<W: Write + Send> TraceSink for TextTrace<W> {
+    fn event(&mut self, now_ns: u64, event: &Event, details: &dyn Fn() -> String) -> io::Result<()> {
+        writeln!(self.0, "{now_ns:>14} {event} {}", details())
+    }
+
+    /// No line: names are no events.
+    fn thread_named(&mut self, _thread: u32, _name: &str) {}
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Where a run's events go.
 pub(crate) struct Trace {
     hash: u64,
     events: u64,
-    sink: Option<Box<dyn Write>>,
+    sink: Option<Box<dyn TraceSink>>,
     failed: Option<io::Error>,
 }
 
@@ -24,8 +59,8 @@ pub struct TraceSummary {
 }
 
 impl Trace {
-    /// An empty trace; with a sink, every event is written to it as a line of text.
-    pub(crate) fn new(sink: Option<Box<dyn Write>>) -> Self {
+    /// An empty trace; with a sink, it is told every event.
+    pub(crate) fn new(sink: Option<Box<dyn TraceSink>>) -> Self {
         Self { hash: 0x6272_6f77_6e6f_7574, events: 0, sink, failed: None }
     }
 
@@ -38,11 +73,17 @@ impl Trace {
             self.hash = fold(self.hash ^ word, 0xa076_1d64_78bd_642f);
         }
         if let Some(sink) = &mut self.sink {
-            let written = interpose::bypass_heap(|| writeln!(sink, "{now_ns:>14} {event} {}", details()));
-            if let Err(error) = written {
+            if let Err(error) = interpose::bypass_heap(|| sink.event(now_ns, event, details)) {
                 self.failed.get_or_insert(error);
                 self.sink = None;
             }
+        }
+    }
+
+    /// Tells the sink a thread's name, which is no event.
+    pub(crate) fn name_thread(&mut self, thread: u32, name: &str) {
+        if let Some(sink) = &mut self.sink {
+            interpose::bypass_heap(|| sink.thread_named(thread, name));
         }
     }
 
@@ -57,7 +98,7 @@ impl Trace {
     /// The first error that writing the file met.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if let Some(sink) = &mut self.sink {
-            sink.flush()?;
+            sink.finish()?;
         }
         self.failed.take().map_or(Ok(()), Err)
     }

@@ -26,6 +26,12 @@ pub(crate) enum Command {
                             --plan p.ron\n  cargo xtask sim --seed 3 --design reads=local\n  cargo xtask sim --seed 3 --engines lsm-tree,redb,lsm-tree\n  cargo xtask sim --scenario kill-gate --kills 1000 --engines lsm-tree"
     )]
     Sim(SimArguments),
+    /// Run one seed, or one plan, and write what happened as a page for a browser.
+    #[command(
+        after_help = "Examples:\n  cargo xtask report --seed 42\n  cargo xtask report --scenario lagging --seed 1 \
+                            --design reads=local --out stale.html\n  cargo xtask report --plan p.ron --perfetto p.json"
+    )]
+    Report(ReportArguments),
     /// Run many seeds, one process each, and sum up.
     #[command(
         after_help = "Examples:\n  cargo xtask swarm --seeds 1..500\n  cargo xtask swarm --minutes 10 \
@@ -166,6 +172,34 @@ pub(crate) struct SimArguments {
     /// Print milestones, engine findings and costs, too.
     #[arg(long, short)]
     pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Generate the plan from this seed.
+    #[arg(long, conflicts_with = "plan")]
+    pub(crate) seed: Option<u64>,
+    /// Run the plan in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// The scenario that makes the plan.
+    #[arg(long, default_value = "default", conflicts_with = "plan")]
+    pub(crate) scenario: Scenario,
+    /// The engines of the nodes, in their order, instead of the plan's; where there are more nodes, from the first again.
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
+    pub(crate) engines: Vec<EngineName>,
+    /// Change a choice of the protocol; `cargo xtask sim --design list` says which there are. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) design: Vec<String>,
+    /// Write the page to this file; without it, to SCENARIO-SEED.html, or the plan's name with .html, here.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write a trace for the Perfetto viewer (ui.perfetto.dev) to this file, too.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) perfetto: Option<PathBuf>,
+    /// Print where the files are, and the run's report, as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -44,7 +44,7 @@ pub(crate) fn run(kills: u64, arguments: &SimArguments) -> Result<ExitCode, Fail
     } else {
         if let Some(execution) = &failed {
             let rerun = rerun_line(arguments, execution.report.seed);
-            output::print(&render::execution(execution, Duration::ZERO, &rerun, arguments.verbose))?;
+            output::print(&render::execution(execution, Duration::ZERO, &rerun, arguments.verbose, &[]))?;
         }
         output::print(&render::kill_gate(&summary, started.elapsed()))?;
     }

@@ -17,6 +17,7 @@ mod kill_gate;
 mod output;
 mod render;
 mod render_crash;
+mod report;
 mod sim_command;
 mod swarm;
 mod zoo;
@@ -67,6 +68,7 @@ fn dispatch(guests: &Guests) -> Result<ExitCode, Failure> {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match arguments.command {
         Command::Sim(arguments) => sim_command::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Corpus(arguments) => corpus::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),

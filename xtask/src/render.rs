@@ -15,6 +15,10 @@ const EVIDENCE_LINES: usize = 30;
 /// Disk operations that a report shows of a node.
 const OPERATION_LINES: usize = 6;
 
+macro_rules! line {
+    ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
+}
+
 /// The exit code that a verdict asks for.
 pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
     match verdict {
@@ -24,22 +28,29 @@ pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A run's report, under a screen.
-pub(crate) fn execution(execution: &Execution, elapsed: Duration, rerun: &str, verbose: bool) -> String {
+/// A run's report, under a screen. `diagram` draws what broke, if somebody has drawn it.
+pub(crate) fn execution(
+    execution: &Execution,
+    elapsed: Duration,
+    rerun: &str,
+    verbose: bool,
+    diagram: &[String],
+) -> String {
     let report = &execution.report;
     let mut text = headline(report, elapsed);
     if !matches!(report.verdict, Verdict::Incomplete { .. }) {
         body(&mut text, report);
     }
-    verdict(&mut text, report, rerun);
+    for line in diagram {
+        line!(text, "  {line}");
+    }
+    // What a diagram shows needs no second telling, unless all is asked for.
+    let brief = !diagram.is_empty() && !verbose;
+    verdict(&mut text, report, rerun, brief);
     if verbose {
         details(&mut text, execution);
     }
     text
-}
-
-macro_rules! line {
-    ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
 }
 
 fn headline(report: &Report, elapsed: Duration) -> String {
@@ -119,7 +130,7 @@ fn findings(report: &Report) -> String {
     }
 }
 
-fn verdict(text: &mut String, report: &Report, rerun: &str) {
+fn verdict(text: &mut String, report: &Report, rerun: &str, brief: bool) {
     match &report.verdict {
         Verdict::Held => line!(
             text,
@@ -134,23 +145,30 @@ fn verdict(text: &mut String, report: &Report, rerun: &str) {
             line!(text, "  rerun        {rerun}");
         }
         Verdict::Violated { violations } => {
+            let evidence_lines = if brief { 0 } else { EVIDENCE_LINES };
             for violation in violations.iter().take(3) {
                 line!(text, "  VIOLATED     {}: {}", violation.check, violation.message);
-                for evidence in violation.evidence.iter().take(EVIDENCE_LINES) {
+                for evidence in violation.evidence.iter().take(evidence_lines) {
                     line!(text, "    {evidence}");
                 }
-                if violation.evidence.len() > EVIDENCE_LINES {
+                if !brief && violation.evidence.len() > evidence_lines {
                     line!(
                         text,
                         "    … and {} more lines (--json has all)",
-                        violation.evidence.len() - EVIDENCE_LINES
+                        violation.evidence.len() - evidence_lines
                     );
                 }
             }
             if violations.len() > 3 {
                 line!(text, "  … and {} more violations (--json has all)", violations.len() - 3);
             }
-            for (node, operations) in &report.last_operations {
+            if brief {
+                line!(
+                    text,
+                    "  more         the evidence and the last disk operations: --verbose; a page of it: cargo xtask report"
+                );
+            }
+            for (node, operations) in report.last_operations.iter().filter(|_| !brief) {
                 line!(text, "  last disk operations of node {node}");
                 for operation in operations.iter().rev().take(OPERATION_LINES).rev() {
                     line!(text, "    {operation}");

@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::kill_gate;
 use crate::{output, render};
 use scenarios::plan::{EngineName, Plan};
-use scenarios::{Execution, RunOptions, execute};
+use scenarios::report::Verdict;
+use scenarios::{Execution, RunOptions, execute, investigate};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
@@ -39,13 +40,27 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
         let json = serde_json::to_string_pretty(&execution).expect("a report is JSON");
         output::print(&format!("{json}\n"))?;
     } else {
+        let elapsed = started.elapsed();
         let rerun = rerun_line(arguments);
-        output::print(&render::execution(&execution, started.elapsed(), &rerun, arguments.verbose))?;
+        let diagram = diagram(&plan, &execution)?;
+        output::print(&render::execution(&execution, elapsed, &rerun, arguments.verbose, &diagram))?;
     }
     Ok(ExitCode::from(render::exit_code(&execution.report.verdict)))
 }
 
-fn read_plan(file: &Path) -> Result<Plan, Failure> {
+/// The violation as a small time diagram: the run is done once more, recorded. Nothing where every check held.
+fn diagram(plan: &Plan, execution: &Execution) -> Result<Vec<String>, Failure> {
+    match execution.report.verdict {
+        Verdict::Held | Verdict::Incomplete { .. } => Ok(Vec::new()),
+        Verdict::Violated { .. } => {
+            let investigation = investigate(plan).map_err(Failure::incomplete)?;
+            Ok(scenarios::evidence::diagram(&investigation.case_file))
+        }
+    }
+}
+
+/// Reads a plan's file.
+pub(crate) fn read_plan(file: &Path) -> Result<Plan, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{}: cannot be read: {error}", file.display())))?;
     Plan::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))

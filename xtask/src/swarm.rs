@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
         } else if execution.report.verdict != Verdict::Held && shown < SHOWN {
             shown += 1;
             let rerun = rerun_line(arguments, execution.report.seed);
-            let text = render::execution(&execution, Duration::ZERO, &rerun, false);
+            let text = render::execution(&execution, Duration::ZERO, &rerun, false, &[]);
             bar.suspend(|| output::print(&text))?;
         }
         if arguments.stop_after > 0 && swarm.summary().violated.len() >= arguments.stop_after {

@@ -29,14 +29,13 @@ use crate::entropy::{Entropy, Ratio};
 use crate::event::{Event, hash};
 use crate::interpose;
 use crate::network::{InFlight, LinkOptions, Network, Partition, PartitionId};
-use crate::trace::{Trace, TraceSummary};
+use crate::trace::{Trace, TraceSink, TraceSummary};
 use crate::vfs::Vfs;
 use kernel::Kernel;
 use mailbox::Mailbox;
 use scheduler::Scheduler;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -140,13 +139,13 @@ pub(crate) struct RunAborted;
 /// Runs `main` on a new machine, until it returns. One process runs one machine: call it in a child of
 /// [`crate::isolation`].
 ///
-/// `trace` receives every event as a line of text.
+/// `trace` is told every event ([`crate::TextTrace`] writes each as a line of text).
 ///
 /// # Errors
 /// Where the run could not be completed: a deadlock, a call that left the machine, a time limit, a panic.
 pub fn run<T: Send>(
     options: Options,
-    trace: Option<Box<dyn Write + Send>>,
+    trace: Option<Box<dyn TraceSink>>,
     main: impl AsyncFnOnce(Machine) -> T + Send,
 ) -> Result<Completed<T>, Aborted> {
     interpose::activate_heap(options.memory_limit_bytes);
@@ -160,7 +159,7 @@ pub fn run<T: Send>(
 
 fn run_here<T>(
     options: Options,
-    trace: Option<Box<dyn Write + Send>>,
+    trace: Option<Box<dyn TraceSink>>,
     main: impl AsyncFnOnce(Machine) -> T,
 ) -> Result<Completed<T>, Aborted> {
     interpose::become_runtime();
@@ -174,7 +173,7 @@ fn run_here<T>(
     }
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            kernel::install(new_kernel(options, trace.map(|sink| sink as Box<dyn Write>)));
+            kernel::install(new_kernel(options, trace));
             drop(madsim::task::spawn(agenda::run_timer()));
             main(Machine { _not_send: std::marker::PhantomData }).await
         })
@@ -195,7 +194,7 @@ fn run_here<T>(
     }
 }
 
-fn new_kernel(options: Options, trace: Option<Box<dyn Write>>) -> Kernel {
+fn new_kernel(options: Options, trace: Option<Box<dyn TraceSink>>) -> Kernel {
     let seed = options.seed;
     Kernel {
         time: madsim::time::TimeHandle::current(),

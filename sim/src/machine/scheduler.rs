@@ -354,6 +354,7 @@ pub(crate) fn name_current(name: &str) {
             kernel.options.process_wide_threads.iter().any(|prefix| name.starts_with(prefix.as_str()));
         let thread = kernel.scheduler.thread(id);
         thread.name = name.to_string();
+        kernel.trace.name_thread(id.0, name);
         if shared && let Some(owner) = thread.owner.take() {
             kernel.thread_left(owner);
         }

@@ -1,0 +1,399 @@
+//! Why a history has no legal order, for readers: the answers that contradict each other, how far an order goes, and
+//! what would come next and cannot. The one place that knows what the checker of linearizability says.
+
+use super::operation::wrote;
+use model::history::{History, Operation, Outcome, Stamp};
+use model::kv::{Call, CallAnswer, Request, Response, ResponseBody};
+use model::linearizability::{Budget, Evidence, SequentialSpec, Verdict};
+use model::notation;
+use model::revisions;
+use model::specs::etcd::{Etcd, StoreHistory, StoreOperation};
+use model::store::Store;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Answers that have no legal order. An operation is named by its place among the run's operations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenOrder {
+    /// The answers that contradict each other: without any one of them there is a legal order, whatever else happened
+    /// or did not.
+    pub core: Vec<usize>,
+    /// Whether it is known that none of them can be left out; not so where finding out took too long.
+    pub minimal: bool,
+    /// Which two of the core contradict each other by revision and time alone, if two do.
+    pub conflict: Option<Conflict>,
+    /// For each operation of the core, in its order: the rest of the core in a legal order.
+    pub orders_without: Vec<OrderWithout>,
+    /// Until when, in virtual nanoseconds, all answers have a legal order.
+    pub legal_until_ns: u64,
+    /// How many answers that are.
+    pub legal_answers: usize,
+    /// That order, or its end, with the state after each step.
+    pub steps: Vec<Step>,
+    /// How many steps at its beginning are left out.
+    pub steps_left_out: usize,
+    /// What would come next, and why it cannot.
+    pub refused: Vec<Refused>,
+}
+
+/// Two answers that cannot both be right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conflict {
+    /// The first was answered before the second was asked, but from a later state.
+    Stale {
+        /// Answered first, from the later state.
+        earlier: usize,
+        /// Asked afterwards, answered from the earlier state.
+        later: usize,
+        /// The revision that the first showed.
+        known: i64,
+        /// The revision that the second showed.
+        shown: i64,
+    },
+    /// Both were told that they made the same revision.
+    SameRevision {
+        /// One of them.
+        first: usize,
+        /// The other.
+        second: usize,
+        /// That revision.
+        revision: i64,
+    },
+}
+
+/// A legal order of the core's answers without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderWithout {
+    /// The one left out.
+    pub without: usize,
+    /// The others.
+    pub order: Vec<usize>,
+}
+
+/// One step of a legal order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The operation.
+    pub operation: usize,
+    /// The revision of the store after it.
+    pub revision: i64,
+    /// What it changed: keys, with their new values; no value where deleted.
+    pub changes: Vec<(String, Option<String>)>,
+}
+
+/// An operation that cannot come next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The operation.
+    pub operation: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Steps that a page shows.
+const STEPS_SHOWN: usize = 400;
+/// What one search may cost, and how many there may be: a page must not take minutes.
+const STEPS_OF_ONE_SEARCH: u64 = 200_000;
+const SEARCHES: usize = 600;
+/// The client of the answer that nobody can explain ([`legal_order`]).
+const PHANTOM: u32 = u32::MAX;
+/// Clients from here on are those of answers that came late ([`keep_late`]).
+const LATE_CLIENTS: u32 = 2_000_000;
+/// Their stamps' orders begin here, after those of what was proven in the end.
+const LATE_ORDERS: u64 = 1 << 40;
+
+/// Turns the violation of a decided history into what a page shows; none where the history has a legal order.
+/// `places` gives each operation of the run its place, by when it was asked.
+pub(crate) fn explain(history: &StoreHistory, places: &BTreeMap<Stamp, usize>) -> Option<BrokenOrder> {
+    if !matches!(revisions::check(history, Budget::default()), Verdict::Violation(_)) {
+        return None;
+    }
+    let place = |operation: &StoreOperation| places.get(&operation.invoke).copied();
+    let legal_until = latest_legal(history);
+    let prefix = until(history, legal_until);
+    let order = legal_order(&prefix);
+    let (steps, state) = replay(&prefix, &order, &place);
+    let steps_left_out = steps.len().saturating_sub(STEPS_SHOWN);
+    let Core { kept, minimal } = core(&until_next(history, legal_until));
+    let operations = history.operations();
+    let by_stamp: BTreeMap<Stamp, &StoreOperation> =
+        operations.iter().map(|operation| (operation.invoke, operation)).collect();
+    let core: Vec<&StoreOperation> = kept.iter().filter_map(|stamp| by_stamp.get(stamp).copied()).collect();
+    Some(BrokenOrder {
+        core: core.iter().filter_map(|operation| place(operation)).collect(),
+        minimal,
+        conflict: conflict(&core, &place),
+        orders_without: orders_without(history, legal_until, &core, &place),
+        legal_until_ns: legal_until.time_ns,
+        legal_answers: operations.iter().filter(|it| returned_until(it, legal_until)).count(),
+        steps: steps.into_iter().skip(steps_left_out).collect(),
+        steps_left_out,
+        refused: refused(history, legal_until, &order, &state, &place),
+    })
+}
+
+fn returned_until(operation: &StoreOperation, until: Stamp) -> bool {
+    operation.outcome.returned().is_some_and(|at| at <= until)
+}
+
+fn is_illegal(history: &StoreHistory) -> Option<bool> {
+    match revisions::check(history, Budget { steps: STEPS_OF_ONE_SEARCH }) {
+        Verdict::Linearizable { .. } => Some(false),
+        Verdict::Violation(_) => Some(true),
+        Verdict::Undecided { .. } => None,
+    }
+}
+
+/// The history as it was known at a moment: what was not answered by then is open.
+fn until(history: &StoreHistory, moment: Stamp) -> StoreHistory {
+    let asked = history.operations().iter().filter(|operation| operation.invoke <= moment);
+    let operations = asked.map(|operation| match returned_until(operation, moment) || proven(operation) {
+        true => operation.clone(),
+        false => forgotten(operation),
+    });
+    History::new(operations.collect()).expect("a part of a history is one")
+}
+
+/// Whether its answer is not a client's, but what was proven after the end.
+fn proven(operation: &StoreOperation) -> bool {
+    operation.outcome.returned().is_some_and(|at| at.time_ns == u64::MAX)
+}
+
+/// The same operation, taken to have never been answered.
+fn forgotten(operation: &StoreOperation) -> StoreOperation {
+    Operation { outcome: Outcome::Unknown, ..operation.clone() }
+}
+
+/// The moments at which clients were answered, in order.
+fn returns(history: &StoreHistory) -> Vec<Stamp> {
+    let answered = history.operations().iter().filter(|operation| !proven(operation));
+    let mut returns: Vec<Stamp> = answered.filter_map(|operation| operation.outcome.returned()).collect();
+    returns.sort_unstable();
+    returns
+}
+
+/// The latest moment at which all that had been answered has a legal order.
+fn latest_legal(history: &StoreHistory) -> Stamp {
+    let returns = returns(history);
+    // Later moments know more answers, so what is illegal stays so.
+    let legal =
+        partition_point(returns.len(), |place| is_illegal(&until(history, returns[place])) != Some(true));
+    legal.checked_sub(1).map_or(Stamp { time_ns: 0, order: 0 }, |place| returns[place])
+}
+
+/// The history up to the first answer after a moment.
+fn until_next(history: &StoreHistory, moment: Stamp) -> StoreHistory {
+    let next = returns(history).into_iter().find(|at| *at > moment);
+    until(history, next.unwrap_or(moment))
+}
+
+/// How many of the first numbers below `length` a predicate holds for, if it holds for none after one it fails for.
+fn partition_point(length: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, length);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// Answers that contradict each other, by when they were asked.
+struct Core {
+    kept: Vec<Stamp>,
+    minimal: bool,
+}
+
+/// Forgets answers, as many as can be without making the history legal: halves first, then quarters and so on.
+fn core(history: &StoreHistory) -> Core {
+    let answered = history.operations().iter().filter(|it| it.outcome.returned().is_some());
+    let mut kept: Vec<Stamp> = answered.map(|operation| operation.invoke).collect();
+    let mut searches = 0;
+    let mut size = kept.len().div_ceil(2);
+    while size > 0 {
+        let mut place = 0;
+        while place < kept.len() && searches < SEARCHES {
+            let end = (place + size).min(kept.len());
+            let fewer: Vec<Stamp> = kept[..place].iter().chain(&kept[end..]).copied().collect();
+            searches += 1;
+            match is_illegal_with(history, &fewer) {
+                Some(true) => kept = fewer,
+                Some(false) | None => place = end,
+            }
+        }
+        size /= 2;
+    }
+    let without =
+        |left_out: &Stamp| kept.iter().copied().filter(|stamp| stamp != left_out).collect::<Vec<_>>();
+    let minimal = kept.iter().all(|stamp| is_illegal_with(history, &without(stamp)) == Some(false));
+    Core { kept, minimal }
+}
+
+/// Whether a history is illegal with only some answers known; none where that takes too long to find out.
+///
+/// Which unknown operation made which revision can take long to search. So the answers of the others are kept at
+/// first, but as if they had come at the end: what is legal so is legal all the more without them.
+fn is_illegal_with(history: &StoreHistory, kept: &[Stamp]) -> Option<bool> {
+    match is_illegal(&keep_late(history, kept)) {
+        Some(false) => Some(false),
+        Some(true) | None => is_illegal(&keep(history, kept)),
+    }
+}
+
+/// The history with only some answers known. A read that is not known is left out.
+fn keep(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
+    let kept: BTreeSet<Stamp> = kept.iter().copied().collect();
+    let operations = history.operations().iter().filter_map(|operation| {
+        match (kept.contains(&operation.invoke), operation.input.kv().is_some_and(Request::is_read_only)) {
+            (true, _) => Some(operation.clone()),
+            (false, true) => None,
+            (false, false) => Some(forgotten(operation)),
+        }
+    });
+    History::new(operations.collect()).expect("a part of a history is one")
+}
+
+/// The history with only some answers known in time. The others came as late as can be; reads among them are left out.
+fn keep_late(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
+    let kept: BTreeSet<Stamp> = kept.iter().copied().collect();
+    let operations = history.operations().iter().zip(0u32..).filter_map(|(operation, number)| {
+        let reads = operation.input.kv().is_some_and(Request::is_read_only);
+        match (&operation.outcome, kept.contains(&operation.invoke)) {
+            (_, true) | (Outcome::Unknown, false) => Some(operation.clone()),
+            (Outcome::Answered { .. }, false) if reads => None,
+            (Outcome::Answered { output, .. }, false) => {
+                let at = Stamp { time_ns: u64::MAX, order: LATE_ORDERS + u64::from(number) };
+                let outcome = Outcome::Answered { at, output: output.clone() };
+                Some(Operation { client: LATE_CLIENTS + number, outcome, ..operation.clone() })
+            }
+        }
+    });
+    History::new(operations.collect()).expect("a late answer is its client's only one")
+}
+
+/// A legal order of a legal history. The checker tells an order only where it is stuck, so it is given one more
+/// answer, that nobody can explain, after everything else.
+fn legal_order(history: &StoreHistory) -> Vec<Stamp> {
+    let mut operations = history.operations().to_vec();
+    let last = operations.iter().filter_map(|it| it.outcome.output()?.as_ref().ok()?.revision()).max();
+    let impossible = Response {
+        revision: last.unwrap_or(1),
+        body: ResponseBody::DeleteRange { deleted: 0, prev: vec![] },
+    };
+    let at = |order: u64| Stamp { time_ns: u64::MAX, order: u64::MAX - order };
+    operations.push(Operation {
+        client: PHANTOM,
+        invoke: at(1),
+        input: Call::Kv(Request::get("")),
+        outcome: Outcome::Answered { at: at(0), output: Ok(CallAnswer::Kv(impossible)) },
+    });
+    let Ok(history) = History::new(operations) else { return Vec::new() };
+    match revisions::check(&history, Budget { steps: STEPS_OF_ONE_SEARCH }) {
+        Verdict::Violation(Evidence { legal_prefix, .. }) => {
+            legal_prefix.into_iter().map(|index| history.operations()[index].invoke).collect()
+        }
+        Verdict::Linearizable { .. } | Verdict::Undecided { .. } => Vec::new(),
+    }
+}
+
+/// Goes through an order, and notes the state after each step; and the last state.
+fn replay(
+    history: &StoreHistory,
+    order: &[Stamp],
+    place: &impl Fn(&StoreOperation) -> Option<usize>,
+) -> (Vec<Step>, Store) {
+    let spec = Etcd::of(history);
+    let by_stamp: BTreeMap<Stamp, &StoreOperation> =
+        history.operations().iter().map(|operation| (operation.invoke, operation)).collect();
+    let (mut steps, mut state) = (Vec::new(), spec.initial());
+    for operation in order.iter().filter_map(|stamp| by_stamp.get(stamp)) {
+        let Some(next) = spec.step(&state, &operation.input, operation.outcome.output()) else { break };
+        let changes = changes(&state, &next);
+        state = next;
+        if let Some(operation) = place(operation) {
+            steps.push(Step { operation, revision: state.revision(), changes });
+        }
+    }
+    (steps, state)
+}
+
+/// What was written after a state.
+fn changes(before: &Store, after: &Store) -> Vec<(String, Option<String>)> {
+    if before.revision() == after.revision() {
+        return Vec::new();
+    }
+    let written = after.versions().filter(|version| version.revision.main > before.revision());
+    written.map(|version| (notation::bytes(version.key), version.value.map(notation::bytes))).collect()
+}
+
+/// What could be next in time after the legal order, and why it cannot.
+fn refused(
+    history: &StoreHistory,
+    legal_until: Stamp,
+    order: &[Stamp],
+    state: &Store,
+    place: &impl Fn(&StoreOperation) -> Option<usize>,
+) -> Vec<Refused> {
+    let spec = Etcd::of(history);
+    let placed: BTreeSet<Stamp> = order.iter().copied().collect();
+    let Some(next) = returns(history).into_iter().find(|at| *at > legal_until) else { return Vec::new() };
+    let open = history.operations().iter().filter(|it| it.invoke < next && !placed.contains(&it.invoke));
+    open.filter_map(|operation| {
+        let output = operation.outcome.output()?;
+        let reason = match spec.step(state, &operation.input, Some(output)) {
+            Some(_) => "legal here, but every order that goes on so is stuck no later".to_string(),
+            None => spec.explain(state, &operation.input, output),
+        };
+        Some(Refused { operation: place(operation)?, reason })
+    })
+    .collect()
+}
+
+/// Two of the core that contradict each other by revision and time alone.
+fn conflict(core: &[&StoreOperation], place: &impl Fn(&StoreOperation) -> Option<usize>) -> Option<Conflict> {
+    let revision = |it: &StoreOperation| it.outcome.output()?.as_ref().ok()?.revision();
+    for first in core {
+        for second in core {
+            let (Some(known), Some(shown)) = (revision(first), revision(second)) else { continue };
+            let before = first.outcome.returned().is_some_and(|at| at < second.invoke);
+            // A write shows the state before its own revision.
+            let seen = shown - i64::from(wrote(second));
+            if before && seen < known {
+                return Some(Conflict::Stale { earlier: place(first)?, later: place(second)?, known, shown });
+            }
+            if first.invoke < second.invoke && known == shown && wrote(first) && wrote(second) {
+                return Some(Conflict::SameRevision {
+                    first: place(first)?,
+                    second: place(second)?,
+                    revision: known,
+                });
+            }
+        }
+    }
+    None
+}
+
+/// A legal order of the core without each one of its answers.
+fn orders_without(
+    history: &StoreHistory,
+    legal_until: Stamp,
+    core: &[&StoreOperation],
+    place: &impl Fn(&StoreOperation) -> Option<usize>,
+) -> Vec<OrderWithout> {
+    let history = until_next(history, legal_until);
+    let by_stamp: BTreeMap<Stamp, &StoreOperation> =
+        history.operations().iter().map(|operation| (operation.invoke, operation)).collect();
+    let without = |left_out: &&StoreOperation| {
+        let rest: Vec<Stamp> =
+            core.iter().map(|operation| operation.invoke).filter(|stamp| *stamp != left_out.invoke).collect();
+        let late = keep_late(&history, &rest);
+        let order = match is_illegal(&late) {
+            Some(false) => legal_order(&late),
+            Some(true) | None => legal_order(&keep(&history, &rest)),
+        };
+        let of_the_rest = order.iter().filter(|stamp| rest.contains(stamp));
+        let order: Vec<usize> =
+            of_the_rest.filter_map(|stamp| place(by_stamp.get(stamp).copied()?)).collect();
+        Some(OrderWithout { without: place(left_out)?, order })
+    };
+    core.iter().filter_map(without).collect()
+}
