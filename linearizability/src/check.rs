@@ -135,7 +135,7 @@ pub(crate) enum Ended<'a, S: SequentialSpec> {
     /// Each found an order.
     Legal { steps: u64 },
     /// One of them found that there is none: its place among the groups, and itself.
-    Illegal { place: usize, group: Group<'a, S>, steps: u64 },
+    Illegal { place: usize, group: Box<Group<'a, S>>, steps: u64 },
     /// The budget ran out first.
     OutOfSteps { steps: u64 },
 }
@@ -200,7 +200,7 @@ pub(crate) fn in_turn<'a, S: SequentialSpec>(
         for ((group, place), progress) in groups.into_iter().zip(places).zip(progress) {
             match progress {
                 Progress::Legal => ended_steps += group.steps,
-                Progress::Exhausted => return Ended::Illegal { place, group, steps },
+                Progress::Exhausted => return Ended::Illegal { place, group: Box::new(group), steps },
                 Progress::OutOfSteps => {
                     undone.push(group);
                     undone_places.push(place);

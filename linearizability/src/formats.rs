@@ -9,7 +9,7 @@ pub mod json_lines;
 pub mod porcupine;
 mod reader;
 
-pub use reader::{Reader, read};
+pub use reader::{Operations, Reader, read};
 
 use crate::history::MalformedHistory;
 

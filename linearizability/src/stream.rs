@@ -149,7 +149,7 @@ impl<S: SequentialSpec> Stream<S> {
         let mut segments: Vec<Segment<S>> = segments.into_values().collect();
         let members = |segment: &Segment<S>| (0..segment.operations.len()).collect::<Vec<_>>();
         let group =
-            |segment| Group::new(&spec, &Segment::operations(segment), &members(segment), &segment.begins);
+            |segment| Group::new(&spec, Segment::operations(segment), &members(segment), &segment.begins);
         let ended = in_turn(segments.iter().map(group).collect(), budget, run_here);
         let steps = cut_steps + ended.steps();
         let undecided = matches!(ended, Ended::OutOfSteps { .. });

@@ -72,11 +72,11 @@ impl Trace {
         for word in event.words() {
             self.hash = fold(self.hash ^ word, 0xa076_1d64_78bd_642f);
         }
-        if let Some(sink) = &mut self.sink {
-            if let Err(error) = interpose::bypass_heap(|| sink.event(now_ns, event, details)) {
-                self.failed.get_or_insert(error);
-                self.sink = None;
-            }
+        if let Some(sink) = &mut self.sink
+            && let Err(error) = interpose::bypass_heap(|| sink.event(now_ns, event, details))
+        {
+            self.failed.get_or_insert(error);
+            self.sink = None;
         }
     }
 

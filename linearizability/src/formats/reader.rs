@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Dialect, EventKind, Line, ParseError, Problem};
 use crate::history::{History, MalformedHistory, Operation, Outcome, Stamp};
 
+/// The operations of a history in a dialect, in the order of their invocations.
+pub type Operations<D> = Vec<Operation<<D as Dialect>::Input, <D as Dialect>::Output>>;
+
 /// Reads a history line by line.
 pub struct Reader<D: Dialect> {
     dialect: D,
@@ -67,7 +70,7 @@ impl<D: Dialect> Reader<D> {
     ///
     /// # Errors
     /// The file was cut off.
-    pub fn finish(mut self) -> Result<Vec<Operation<D::Input, D::Output>>, ParseError> {
+    pub fn finish(mut self) -> Result<Operations<D>, ParseError> {
         if self.dialect.needs_end() && !self.ended {
             let problem = Problem::Truncated("the last line, {\"end\": EVENTS}, is missing");
             return Err(ParseError { line: self.line, problem });
