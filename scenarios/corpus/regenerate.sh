@@ -94,8 +94,6 @@ add finding-in-sled power 1..200 "sled does not open after a power failure; the 
     --finding "sled found its files corrupt: Read corrupted data" --require engine-rebuilt
 add finding-of-lost-flush-in-fjall power 1..200 "fjall opens after a power failure, but without what it had flushed." \
     --finding "the store proves applied index" --require engine-rebuilt --require power-failure-in-fjall-background
-add finding-of-torn-journal-in-fjall power 1..500 "fjall does not open after a power failure that tore its last batch; the replica is rebuilt from a peer." \
-    --finding "JournalRecovery(ChecksumMismatch)" --require engine-rebuilt
 
 # The zoo: each wrong design with the first seed that shows it to the check that must see it.
 add zoo-send-first blackout 1..300 "Votes and entries are acknowledged before their fsync." --design persist_before_send=send-first

@@ -614,7 +614,6 @@ impl Plan {
                     .map_err(|problem| PlanError::Invalid { field: format!("faults[{index}]"), problem })?;
             }
         }
-        watcher::check(self).map_err(|(field, problem)| PlanError::Invalid { field, problem })?;
         let nobody = |operation: &PlannedOperation| operation.action.replica() == Some(0);
         if let Some(index) = self.operations.iter().position(nobody) {
             return invalid(format!("operations[{index}]"), "there is no replica 0; the first is 1".into());
@@ -625,7 +624,7 @@ impl Plan {
                 format!("after heal_at_ms ({}): the load ends when faults end", self.heal_at_ms),
             );
         }
-        Ok(())
+        watcher::check(self).map_err(|(field, problem)| PlanError::Invalid { field, problem })
     }
 
     fn check_node(&self, node: u64) -> Result<(), String> {

@@ -391,10 +391,6 @@ mod tests {
             select("reads=read-index").unwrap_err().to_string(),
             "reads=read-index is the right design; nothing should catch it"
         );
-        assert_eq!(
-            select("watch_progress=at-once").unwrap_err().to_string(),
-            "watch_progress=at-once is a wrong design, and no scenario goes after it yet"
-        );
         assert!(select("reeds").unwrap_err().to_string().starts_with("unknown design field `reeds`"));
         assert!(select("reads=loud").unwrap_err().to_string().starts_with("unknown value `loud`"));
         assert_eq!(super::select(&[]).unwrap(), entries());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Size of a file above which an entry is hard to read, in bytes.
-const BYTES_MAX: usize = 60 << 10;
+const BYTES_MAX: usize = 90 << 10;
 
 pub(crate) fn run(arguments: &CorpusArguments) -> Result<ExitCode, Failure> {
     let directory = arguments.directory.clone().unwrap_or_else(|| PathBuf::from(DIRECTORY));
