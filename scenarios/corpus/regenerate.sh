@@ -118,3 +118,25 @@ add zoo-configuration-at-once membership 1..1000 "A voter is replaced without a 
 add zoo-configuration-unwritten membership 1..1000 "A restart forgets a change of the members." --design conf_state_write=with-segment
 add zoo-joint-left-by-proposer membership 1..1000 "A joint configuration is left only by the leader that entered it." --design joint_leave=proposer
 add zoo-removed-leader-stays membership 1..1000 "A leader that removed itself goes on leading." --design removed_leader=stays
+
+# Leases, compaction, members, upgrades, full disks and rot.
+add interrupted-conversion upgrade-matrix 1..100 "A conversion of a store in place is interrupted by a crash, and finished at the next start." \
+    --require conversion-resumed
+add rot-served rot 1..120 "redb serves what has rotted, until the comparison of hashes finds it out and the state is rebuilt." \
+    --require rot-served --require rot-found-by-comparison --require rot-repaired
+add rot-found-by-engine rot 1..60 "An engine finds its files rotten, and its state is rebuilt from a peer." \
+    --require rot-found-by-engine --require rot-repaired
+add wrong-engine-refused upgrade-matrix 1..100 "A start with another engine than the store's is refused, and so is a conversion by a release that knows no other." \
+    --require wrong-engine-refused --require conversion-refused
+add rotten-log rot 1..60 "A rotten raft log is refused, and the others go on." \
+    --require rotten-log-refused
+add leases leases 1..100 "Leases are kept alive by one leader after another, checkpointed, and end in time." \
+    --require lease-expired --require lease-kept-over-leader-change --require leases-checkpointed
+add compaction compaction 1..150 "Crashes between two batches of a compaction, and reads of what is compacted or not yet there." \
+    --require crash-between-compaction-steps --require read-compacted --require serializable-read-behind
+add members membership 1..200 "Learners are promoted, voters removed, a node crashes in a joint configuration." \
+    --require learner-promoted --require voter-removed --require crash-in-joint-configuration
+add leader-removed membership 1..200 "A leader that removes itself steps down; leadership is handed over." \
+    --require leader-removed --require leadership-moved
+add full-disk-without-ballast full-disk 1..100 "A replica that has no ballast left waits for space, and takes part again." \
+    --require waited-for-space --require alarm-cleared
