@@ -203,9 +203,10 @@ fn left_s(id: i64, index: u64, truth: &Truth) -> Option<(i64, bool)> {
     })
 }
 
-/// The ends of leases as far as a store still shows what they did.
+/// The ends of leases as far as a store shows what they did: it has applied them, and not compacted them away.
 fn revocations(truth: &Truth, store: &Contents) -> Vec<Revocation> {
-    let before = truth.states().zip(&truth.steps);
+    let applied = |(_, step): &(_, &crate::truth::Step)| step.index <= store.applied_index;
+    let before = truth.states().zip(&truth.steps).filter(applied);
     let revocation =
         |(before, step): (&model::store::Store, &crate::truth::Step)| match (&step.call, &step.result) {
             (Call::LeaseRevoke { id }, Ok(CallAnswer::LeaseRevoke { revision })) => Some(Revocation {
@@ -235,4 +236,27 @@ fn events(store: &Contents) -> Vec<Event> {
         prev_kv: None,
     };
     versions.into_iter().map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::api::{Command, PutRequest, Request};
+    use cluster::wire;
+
+    #[test]
+    fn a_store_is_not_asked_for_the_end_of_a_lease_that_it_has_not_applied() {
+        let put = PutRequest { key: "a".into(), lease: 7, ..PutRequest::default() };
+        let commands = [
+            Command::LeaseGrant { id: 7, ttl_s: 5 },
+            Command::Kv(Request::Put(put)),
+            Command::LeaseRevoke { id: 7 },
+        ];
+        let entries = (1..).zip(commands.iter().map(|command| wire::encode(command).unwrap())).collect();
+        let truth = Truth::of(&entries).unwrap();
+        let store = |applied_index| Contents { applied_index, compacted_revision: 0, versions: Vec::new() };
+        assert_eq!(revocations(&truth, &store(2)), []);
+        let end = Revocation { id: 7, revision: 3, made_revision: true };
+        assert_eq!(revocations(&truth, &store(3)), [end]);
+    }
 }

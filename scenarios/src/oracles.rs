@@ -38,15 +38,17 @@ pub(crate) fn judge(evidence: &Evidence) -> (Judgement, StoreHistory) {
     let truth = Truth::of(&evidence.log.entries);
     let mut served = Vec::new();
     if let Ok(truth) = &truth {
-        served.extend(past::check(evidence, &history, truth));
-        served.extend(leases::check(evidence, &history, truth));
+        violations.extend(past::stored(evidence, truth));
+        violations.extend(leases::check(evidence, &history, truth));
+        served.extend(past::shown(evidence, &history, truth));
         served.extend(watcher::judge(&evidence.watched, truth));
     }
     let decided = decided(evidence, history, &truth);
     let order = linearizable(&decided);
     let undecided_after_steps = order.as_ref().err().copied();
     served.extend(order.ok().flatten());
-    // What an engine served that had rotted, and that the comparison of hashes found, is the engine's finding.
+    // What clients were shown of a state that had rotted, and that the comparison of hashes found, is the engine's
+    // finding. What replicas hold in the end is not excused.
     let served_rot = !served.is_empty() && rot::served_and_found(evidence);
     if !served_rot {
         violations.extend(served);

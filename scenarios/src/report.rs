@@ -217,6 +217,11 @@ impl Report {
         self.watch_events = attempts().flat_map(|attempt| &attempt.messages).map(events).sum();
     }
 
+    /// Whether the run came to an end of its own, so that its trace can be compared with another's.
+    pub fn has_trace(&self) -> bool {
+        self.events > 0
+    }
+
     /// The report of a run that was given up.
     pub(crate) fn aborted(plan: &Plan, verdict: Verdict) -> Self {
         Self { verdict, ..Self::empty(plan) }

@@ -221,7 +221,7 @@ impl Swarm {
 
     /// Takes an execution; one that is to be repeated goes round again first.
     fn finish(&mut self, seed: u64, mut execution: Execution) -> io::Result<Option<Execution>> {
-        if !self.twice {
+        if !self.twice || !execution.report.has_trace() {
             return Ok(Some(execution));
         }
         let trace = execution.report.trace;

@@ -108,7 +108,13 @@ fn run_twice(plan: &Plan, arguments: &SimArguments) -> Result<ExitCode, Failure>
     let files = ["first", "second"].map(|which| base.with_extension(which));
     let mut hashes = Vec::new();
     for file in &files {
-        hashes.push(run_once(plan, Some(file), arguments.hermetic)?.report.trace);
+        let report = run_once(plan, Some(file), arguments.hermetic)?.report;
+        match report.verdict {
+            Verdict::Incomplete { why } if !report.has_trace() => {
+                return Err(Failure::incomplete(format!("a run was not completed: {why}")));
+            }
+            _ => hashes.push(report.trace),
+        }
     }
     let open = |file: &Path| File::open(file).map(BufReader::new).map_err(Failure::incomplete);
     let difference =

@@ -11,5 +11,6 @@ mod fjall_keyspace_numbers;
 mod on_the_host;
 mod redb_findings;
 mod rig;
+mod rot;
 mod sled_blobs;
 mod sled_findings;

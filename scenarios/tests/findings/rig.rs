@@ -4,7 +4,7 @@
 //! one by one in later runs: what remains is the smallest loss that does harm.
 
 use sim::disk::{CrashChoices, Fate, Keep, PendingOperation, Profile, Sectors, Tear, TornSize};
-use sim::isolation::{Allowance, End, run_isolated};
+use sim::isolation::{Allowance, End, Ended, run_isolated};
 use sim::{
     Crash, CrashPoint, FaultPoint, Machine, NodeEventKind, NodeOptions, OperationFilter, Options, PathFaults,
     Stop,
@@ -104,10 +104,19 @@ impl Story {
         self.run(&Losing::These(Vec::new())).verdict
     }
 
+    /// How its process ends, and what it said, where nothing of the first life was lost.
+    pub(crate) fn ended(&self) -> Ended {
+        self.isolated(&Losing::These(Vec::new()))
+    }
+
+    fn isolated(&self, losing: &Losing) -> Ended {
+        let allowance = Allowance::default();
+        run_isolated(allowance, || serde_json::to_vec(&self.simulate(losing)).unwrap()).unwrap()
+    }
+
     /// Runs it once, in a process of its own.
     pub(crate) fn run(&self, losing: &Losing) -> Outcome {
-        let allowance = Allowance::default();
-        let ended = run_isolated(allowance, || serde_json::to_vec(&self.simulate(losing)).unwrap()).unwrap();
+        let ended = self.isolated(losing);
         match ended.end {
             End::Finished(bytes) => serde_json::from_slice(&bytes).unwrap(),
             end => panic!("{end:?}: {}", ended.errors),
