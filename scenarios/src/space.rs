@@ -102,7 +102,7 @@ async fn has_alarm(operator: &mut Client) -> bool {
 }
 
 /// What is asked of a cluster with a full disk: reads are never refused for want of space; a write is only while an
-/// alarm is raised, and always where the alarm was raised before it was asked and cleared after it was answered.
+/// alarm is raised, and never taken where the alarm was raised before it was asked and cleared after it was answered.
 pub(crate) fn check(history: &StoreHistory, events: &[Observed]) -> Vec<Violation> {
     let spans = spans(events);
     history.operations().iter().filter_map(|operation| judge(operation, &spans)).collect()
@@ -128,6 +128,8 @@ impl Spans {
 fn judge(operation: &StoreOperation, spans: &Spans) -> Option<Violation> {
     let (from_ns, until_ns) = (operation.invoke.time_ns, operation.outcome.returned()?.time_ns);
     let refused = matches!(operation.outcome.output(), Some(Err(Refusal::NoSpace)));
+    // What is wrong with a request by itself is said first: "value is provided", say.
+    let taken = matches!(operation.outcome.output(), Some(Ok(_)));
     let broken = |what: &str| {
         let (from_s, until_s) = (from_ns as f64 / 1e9, until_ns as f64 / 1e9);
         let at = format!("client {} from {from_s:.3} s to {until_s:.3} s", operation.client);
@@ -138,7 +140,7 @@ fn judge(operation: &StoreOperation, spans: &Spans) -> Option<Violation> {
         _ if refused && !spans.began_before(until_ns) => {
             broken("a call was refused for want of space, and no alarm was ever raised")
         }
-        Call::Kv(Request::Put(_)) if !refused && spans.cover(from_ns, until_ns) => {
+        Call::Kv(Request::Put(_)) if taken && spans.cover(from_ns, until_ns) => {
             broken("a write was taken while the alarm about a full disk was raised")
         }
         _ => None,
@@ -226,6 +228,7 @@ mod tests {
         assert_eq!(judged(put(), 19, 20, taken()), 0, "it may have been last");
         assert_eq!(judged(put(), 35, 36, taken()), 0, "an entry that is applied again raises nothing");
         assert_eq!(judged(put(), 12, 13, Err(Refusal::NoSpace)), 0);
+        assert_eq!(judged(put(), 12, 13, Err(Refusal::ValueProvided)), 0, "wrong by itself");
         assert_eq!(judged(put(), 2, 3, Err(Refusal::NoSpace)), 1, "before there was any alarm");
         assert_eq!(judged(Request::get("a"), 12, 13, Err(Refusal::NoSpace)), 1, "a read");
     }
