@@ -34,9 +34,7 @@ fn a_state_that_a_quorum_contradicts_is_set_aside_and_rebuilt() {
         let mut nodes = Nodes::started(&[EngineId::Mem, EngineId::Mem, engine]);
         nodes.put_many("key", 40);
         nodes.assert_equal(&[1, 2, 3]);
-        nodes.events[&3].wait("compaction", 0, |event| {
-            matches!(event, ReplicaEvent::LogCompacted { index } if *index > 20).then_some(())
-        });
+        nodes.events[&3].wait_for_short_log(0, 20);
         nodes.stop(3).unwrap();
         rot(&nodes.store(3), engine);
         let since = nodes.events[&3].len();

@@ -48,6 +48,16 @@ impl Events {
         })
     }
 
+    /// Waits until the raft log begins behind an index: it was cut, or a replica that lagged was given a snapshot.
+    pub(crate) fn wait_for_short_log(&self, since: usize, behind: u64) {
+        self.wait("a short log", since, |event| match event {
+            ReplicaEvent::LogCompacted { index } | ReplicaEvent::SnapshotInstallEnd { index } => {
+                (*index > behind).then_some(())
+            }
+            _ => None,
+        });
+    }
+
     /// As [`Events::wait`], for a time; `None` if it runs out.
     fn wait_at_most<T>(
         &self,

@@ -28,9 +28,7 @@ fn with_short_logs(engine: EngineId) -> Nodes {
     let mut nodes = Nodes::started(&[EngineId::Mem, EngineId::Mem, engine]);
     nodes.put_many("key", 40);
     nodes.assert_equal(&[1, 2, 3]);
-    nodes.events[&3].wait("compaction", 0, |event| {
-        matches!(event, ReplicaEvent::LogCompacted { index } if *index > 20).then_some(())
-    });
+    nodes.events[&3].wait_for_short_log(0, 20);
     nodes.stop(3).unwrap();
     nodes
 }
@@ -122,9 +120,7 @@ fn two_replicas_that_lost_their_state_are_rebuilt_from_the_third() {
     nodes.put_many("key", 40);
     nodes.assert_equal(&[1, 2, 3]);
     for id in [1, 2, 3] {
-        nodes.events[&id].wait("compaction", 0, |event| {
-            matches!(event, ReplicaEvent::LogCompacted { index } if *index > 20).then_some(())
-        });
+        nodes.events[&id].wait_for_short_log(0, 20);
     }
     // Whoever leads stays: its log is as good as any.
     let survivor = nodes.leader();
@@ -179,8 +175,7 @@ fn a_replica_without_state_never_campaigns_and_still_votes() {
 fn the_only_replica_refuses_to_start_without_its_state() {
     let mut nodes = Nodes::started(&[EngineId::Mem]);
     nodes.put_many("key", 40);
-    nodes.events[&1]
-        .wait("compaction", 0, |event| matches!(event, ReplicaEvent::LogCompacted { .. }).then_some(()));
+    nodes.events[&1].wait_for_short_log(0, 0);
     nodes.stop(1).unwrap();
     fs::remove_dir_all(nodes.store(1)).unwrap();
     nodes.start(1);

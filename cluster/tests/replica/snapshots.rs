@@ -14,9 +14,7 @@ pub(crate) fn write_beyond_the_log(nodes: &mut Nodes, writers: [u64; 2]) {
     let since = writers.map(|id| nodes.events[&id].len());
     nodes.put_many("beyond", 40);
     for (id, since) in writers.into_iter().zip(since) {
-        nodes.events[&id].wait("compaction", since, |event| {
-            matches!(event, ReplicaEvent::LogCompacted { index } if *index > 25).then_some(())
-        });
+        nodes.events[&id].wait_for_short_log(since, 25);
     }
 }
 
