@@ -309,6 +309,16 @@ design! {
         Repeats = "repeats",
     }
 
+    /// Which applied index stands beside the data that defragmentation makes durable.
+    defragment: Defragment {
+        /// The one that the data hold.
+        WithIndex = "with-index",
+        /// That of the last flush, until the next entry: what was applied in between is applied again after a crash.
+        #[source = "etcd pull requests 14685 and 14730 (\"Revision inconsistency caused by panic during defrag\")"]
+        #[caught_by = "replicas equal"]
+        IndexBehind = "index-behind",
+    }
+
     /// Whether compaction keeps the deletion of a key at the very revision that it goes up to.
     compaction_tombstone: CompactionTombstone {
         /// It does, until the next compaction: a watch may begin at that revision.
@@ -580,8 +590,8 @@ mod tests {
             design.set("wire_sise", "whole").unwrap_err().to_string(),
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
              wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
-             compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, flush_index, \
-             flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
+             defragment, compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, \
+             flush_index, flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
              lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress, \
              conf_change_effect, conf_change_steps, conf_state_write, joint_leave, removed_leader"
         );

@@ -118,6 +118,8 @@ add zoo-configuration-at-once membership 1..1000 "A voter is replaced without a 
 add zoo-configuration-unwritten membership 1..1000 "A restart forgets a change of the members." --design conf_state_write=with-segment
 add zoo-joint-left-by-proposer membership 1..1000 "A joint configuration is left only by the leader that entered it." --design joint_leave=proposer
 add zoo-removed-leader-stays membership 1..1000 "A leader that removed itself goes on leading." --design removed_leader=stays
+add zoo-defragmented-without-index power 1..1000 "Defragmentation makes data durable without their applied index." \
+    --design defragment=index-behind
 
 # Leases, compaction, members, upgrades, full disks and rot.
 add interrupted-conversion upgrade-matrix 1..100 "A conversion of a store in place is interrupted by a crash, and finished at the next start." \

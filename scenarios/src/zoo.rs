@@ -163,7 +163,7 @@ fn scenario_for(field: &str, value: &str) -> Option<Scenario> {
         "conf_change_effect" | "conf_change_steps" | "conf_state_write" | "joint_leave"
         | "removed_leader" => Scenario::Membership,
         // What is applied a second time was applied before a crash, by any engine.
-        "apply" => Scenario::Power,
+        "apply" | "defragment" => Scenario::Power,
         // What watches lose when replicas install snapshots, compact, or crash while they do.
         "watch_restore"
         | "watch_future"

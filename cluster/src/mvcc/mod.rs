@@ -50,7 +50,7 @@ pub use layout::{Record, RecordValue};
 pub use lease_table::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, Lease, LeaseTable};
 
 use crate::api::{Answer, Command, Refusal, Request, Response};
-use crate::design::{Apply, CompactionTombstone, Design, RestoredRevision, RestoredTombstone};
+use crate::design::{Apply, CompactionTombstone, Defragment, Design, RestoredRevision, RestoredTombstone};
 use commands::Changes;
 use compaction::Running;
 use index::KeyIndex;
@@ -139,11 +139,28 @@ enum IndexWrites {
         /// Entries applied since.
         behind: u64,
     },
+    /// In the batch of the entry; but defragmentation goes back to that of the last flush. See [`Defragment`].
+    GoesBack {
+        /// Index and term that were applied when the last flush began.
+        flushed: (u64, u64),
+        /// Whether the engine has that index, and data of later ones.
+        is_behind: bool,
+    },
 }
 
 impl IndexWrites {
     /// Entries for which [`IndexWrites::Apart`] writes one index.
     const ENTRIES: u64 = 8;
+
+    fn of(design: &Design, applied: (u64, u64)) -> IndexWrites {
+        match (design.apply, design.defragment) {
+            (Apply::Repeats, _) => IndexWrites::Apart { behind: 0 },
+            (Apply::Idempotent, Defragment::WithIndex) => IndexWrites::WithData,
+            (Apply::Idempotent, Defragment::IndexBehind) => {
+                IndexWrites::GoesBack { flushed: applied, is_behind: false }
+            }
+        }
+    }
 }
 
 impl Store {
@@ -167,10 +184,7 @@ impl Store {
             last_records: Vec::new(),
             applied_index: restored.applied_index,
             applied_term: restored.applied_term,
-            index_writes: match design.apply {
-                Apply::Idempotent => IndexWrites::WithData,
-                Apply::Repeats => IndexWrites::Apart { behind: 0 },
-            },
+            index_writes: IndexWrites::of(design, (restored.applied_index, restored.applied_term)),
             format_written: restored.format_written,
             poison: None,
         })
@@ -329,6 +343,11 @@ impl Store {
     /// `Engine`: the store serves nothing more until reopened.
     pub fn defragment(&mut self) -> Result<(), StoreError> {
         self.check_usable()?;
+        if let IndexWrites::GoesBack { flushed, is_behind } = &mut self.index_writes {
+            *is_behind = true;
+            let flushed = *flushed;
+            self.write_index(flushed)?;
+        }
         let defragmented = self.backend.defragment();
         self.poisoning(defragmented)
     }
@@ -387,8 +406,13 @@ impl Store {
     fn commit(&mut self, index: u64, term: u64, changes: Changes) -> Result<(), StoreError> {
         let revision = changes.records.last().map_or(self.revision, |record| record.revision.main);
         let mut batch = self.batch_of(&changes, revision);
-        if let IndexWrites::WithData = self.index_writes {
-            layout::put_applied(&mut batch, index, term);
+        match &mut self.index_writes {
+            IndexWrites::WithData => layout::put_applied(&mut batch, index, term),
+            IndexWrites::GoesBack { flushed: _, is_behind } => {
+                layout::put_applied(&mut batch, index, term);
+                *is_behind = false;
+            }
+            IndexWrites::Apart { behind: _ } => {}
         }
         self.write(&batch)?;
         self.format_written = true;
@@ -454,7 +478,7 @@ impl Store {
     /// Counts an entry whose index is not written yet, and writes the index when there are enough.
     fn count_index_behind(&mut self) -> Result<(), StoreError> {
         match &mut self.index_writes {
-            IndexWrites::WithData => Ok(()),
+            IndexWrites::WithData | IndexWrites::GoesBack { .. } => Ok(()),
             IndexWrites::Apart { behind } => {
                 *behind += 1;
                 if *behind < IndexWrites::ENTRIES { Ok(()) } else { self.write_index_behind() }
@@ -462,18 +486,27 @@ impl Store {
         }
     }
 
-    /// Writes the applied index where it stands apart and is behind.
+    /// Writes the applied index where it is behind, for a flush or a snapshot.
     fn write_index_behind(&mut self) -> Result<(), StoreError> {
-        match self.index_writes {
-            IndexWrites::WithData | IndexWrites::Apart { behind: 0 } => Ok(()),
-            IndexWrites::Apart { behind: _ } => {
-                let mut batch = Batch::new();
-                layout::put_applied(&mut batch, self.applied_index, self.applied_term);
-                self.write(&batch)?;
-                self.index_writes = IndexWrites::Apart { behind: 0 };
-                Ok(())
+        let applied = (self.applied_index, self.applied_term);
+        let (is_behind, next) = match self.index_writes {
+            IndexWrites::WithData => return Ok(()),
+            IndexWrites::Apart { behind } => (behind > 0, IndexWrites::Apart { behind: 0 }),
+            IndexWrites::GoesBack { flushed: _, is_behind } => {
+                (is_behind, IndexWrites::GoesBack { flushed: applied, is_behind: false })
             }
+        };
+        if is_behind {
+            self.write_index(applied)?;
         }
+        self.index_writes = next;
+        Ok(())
+    }
+
+    fn write_index(&mut self, (index, term): (u64, u64)) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        layout::put_applied(&mut batch, index, term);
+        self.write(&batch)
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {

@@ -315,6 +315,34 @@ fn in_the_repeating_design_entries_are_applied_twice_after_a_restart() {
     assert_eq!(story.store().durable_index().unwrap(), 10);
 }
 
+/// The wrong design: what defragmentation makes durable is taken for older than it is, until the next entry.
+#[test]
+fn where_defragmentation_goes_back_entries_are_applied_twice_after_a_restart() {
+    let after_defragmentation = |value: &str| {
+        let mut design = Design::default();
+        design.set("defragment", value).unwrap();
+        let mut story = Story::with_design(EngineId::Redb, design);
+        story.put("a", "1");
+        story.store().flush().unwrap();
+        story.put("a", "2");
+        story.store().defragment().unwrap();
+        assert_eq!(story.store().applied_index(), 2, "nothing is odd before the restart");
+        story
+    };
+    let mut story = after_defragmentation("index-behind");
+    story.reopen();
+    assert_eq!((story.store().applied_index(), story.store().revision()), (1, 3));
+
+    let mut story = after_defragmentation("index-behind");
+    story.put("a", "3");
+    story.reopen();
+    assert_eq!(story.store().applied_index(), 3, "the next entry makes it good");
+
+    let mut story = after_defragmentation("with-index");
+    story.reopen();
+    assert_eq!((story.store().applied_index(), story.store().revision()), (2, 3));
+}
+
 #[test]
 fn only_what_was_flushed_is_called_durable() {
     for engine in [EngineId::Mem, EngineId::Redb] {
