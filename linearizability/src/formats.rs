@@ -9,7 +9,7 @@ pub mod json_lines;
 pub mod porcupine;
 mod reader;
 
-pub use reader::{Operations, Reader, read};
+pub use reader::{Operations, Reader};
 
 use crate::history::MalformedHistory;
 

@@ -23,6 +23,7 @@ pub(crate) struct Memory {
     /// What each entry has used: `classes` numbers an entry.
     used: Vec<u32>,
     blames: bool,
+    work: u64,
 }
 
 struct Entry {
@@ -54,7 +55,14 @@ impl Memory {
             entries: Vec::new(),
             used: Vec::new(),
             blames,
+            work: 0,
         }
+    }
+
+    /// How many numbers of `used` were compared or kept so far: what the memory costs beyond a constant for each
+    /// configuration.
+    pub(crate) fn work(&self) -> u64 {
+        self.work
     }
 
     /// Remembers a configuration. Until more is known it fails for `blame`.
@@ -64,7 +72,9 @@ impl Memory {
         }
         let head = self.heads.get(&key).copied().unwrap_or(NONE);
         let mut place = head;
+        self.work += self.classes as u64;
         while place != NONE {
+            self.work += self.classes as u64;
             let from = place as usize * self.classes;
             let stored = &mut self.used[from..from + self.classes];
             let entry = &mut self.entries[place as usize];
@@ -136,6 +146,17 @@ mod tests {
         assert!(is_new(&mut memory, 8, &[2, 1]), "another key");
         assert!(is_new(&mut memory, 7, &[0, 1]), "less");
         assert!(!is_new(&mut memory, 7, &[1, 1]), "and that takes the place of what it dominates");
+    }
+
+    #[test]
+    fn what_is_kept_and_compared_is_counted() {
+        let mut memory = Memory::new(3, false);
+        memory.insert(7, &[1, 0, 0], 0);
+        assert_eq!(memory.work(), 3, "kept");
+        memory.insert(7, &[0, 1, 0], 0);
+        assert_eq!(memory.work(), 9, "compared with one, and kept");
+        memory.insert(7, &[0, 0, 1], 0);
+        assert_eq!(memory.work(), 18, "compared with two, and kept");
     }
 
     #[test]

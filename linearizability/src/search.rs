@@ -18,6 +18,11 @@ pub(crate) enum Progress {
     OutOfSteps,
 }
 
+/// So many numbers that the memory keeps or compares count as one step. Each configuration keeps one number for each
+/// class of unknown operations: with a thousand of them, how often the specification was asked says little of time and
+/// memory.
+const NUMBERS_PER_STEP: u64 = 16;
+
 /// A configuration at one end of a search: where it begins, or what an order of all answered operations led to.
 #[derive(Clone, Debug)]
 pub(crate) struct End<State> {
@@ -70,6 +75,7 @@ pub(crate) struct Search<'a, S: SequentialSpec> {
     levels: Vec<Level<S::State>>,
     successors: Vec<Successor<S::State>>,
     memory: Memory,
+    /// How often the specification was asked.
     steps: u64,
     best: Best,
     /// Set where all ends are wanted: those found so far, and which they are.
@@ -167,9 +173,10 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
         self.ends.map_or_else(Vec::new, |(ends, _)| ends)
     }
 
-    /// The steps taken so far.
+    /// The steps taken so far: those of the specification, and those that the memory cost.
     pub(crate) fn steps(&self) -> u64 {
-        self.steps
+        let ends = self.ends.as_ref().map_or(0, |(_, met)| met.work());
+        self.steps + (self.memory.work() + ends) / NUMBERS_PER_STEP
     }
 
     /// How many answered operations the longest order has placed.
@@ -179,7 +186,7 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
 
     /// Goes on until the end, or until about `steps` more were taken.
     pub(crate) fn run(&mut self, steps: u64) -> Progress {
-        let steps_max = self.steps.saturating_add(steps);
+        let steps_max = self.steps().saturating_add(steps);
         loop {
             if self.answered_left == 0 && !self.note_end() {
                 return Progress::Legal;
@@ -187,7 +194,7 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
             let Some(level) = self.levels.last() else {
                 return Progress::Exhausted;
             };
-            if self.steps >= steps_max {
+            if self.steps() >= steps_max {
                 return Progress::OutOfSteps;
             }
             if self.successors.len() > level.successors_from {

@@ -9,6 +9,12 @@
 //! Where a segment has too many possible ends to be enumerated at little cost, it is not cut there, and the next
 //! attempt is made when it has twice the length; a history that never rests is held whole. The verdict is the same
 //! as that of [`crate::check`], wherever cuts are made.
+//!
+//! *How it grows.* Without unknown operations the steps are proportional to the operations. An unknown write stays
+//! possible for ever, and is tried again at every later write of its partition: the steps grow with the operations of a
+//! partition times its unknown ones, and faster where these can follow each other. Once that is more than 64 steps for
+//! each operation, the partition is no longer cut, and held. What attempts cost in vain is bounded by the budget, and so
+//! is the search at the end: a verdict comes, if only [`StreamVerdict::Undecided`].
 
 use std::collections::BTreeMap;
 
@@ -34,6 +40,8 @@ pub struct Stream<S: SequentialSpec> {
     operations: u64,
     cuts: u64,
     steps: u64,
+    /// Of the steps, those of attempts to cut that failed.
+    in_vain: u64,
 }
 
 /// What a stream found.
@@ -103,10 +111,10 @@ enum Cut<State> {
 }
 
 impl<S: SequentialSpec> Stream<S> {
-    /// A check that begins. The budget is for searches over segments that were not cut; cutting has one of its own,
-    /// in proportion to the operations.
+    /// A check that begins. The budget is for searches over segments that were not cut, and once more for attempts to
+    /// cut them; cutting that succeeds has one of its own, in proportion to the operations.
     pub fn new(spec: S, budget: Budget) -> Stream<S> {
-        Stream { spec, budget, segments: BTreeMap::new(), operations: 0, cuts: 0, steps: 0 }
+        Stream { spec, budget, segments: BTreeMap::new(), operations: 0, cuts: 0, steps: 0, in_vain: 0 }
     }
 
     /// How many operations came.
@@ -133,10 +141,15 @@ impl<S: SequentialSpec> Stream<S> {
             last_return: None,
         });
         let at_rest = segment.last_return.is_none_or(|at| at < operation.invoke);
-        if at_rest && segment.operations.len() - segment.carried >= segment.cut_from {
-            let (cut, steps) = segment.cut(&self.spec);
+        let has_failed = segment.cut_from > SEGMENT_OPERATIONS_MIN;
+        let is_hopeless = has_failed && self.in_vain >= self.budget.steps;
+        if at_rest && !is_hopeless && segment.operations.len() - segment.carried >= segment.cut_from {
+            let (cut, steps) = segment.cut(&self.spec, self.budget);
             self.steps += steps;
-            self.cuts += u64::from(cut?);
+            match cut? {
+                true => self.cuts += 1,
+                false => self.in_vain += steps,
+            }
         }
         segment.last_return = segment.last_return.max(operation.outcome.returned());
         segment.operations.push(operation);
@@ -170,9 +183,9 @@ impl<S: SequentialSpec> Segment<S> {
     }
 
     /// Forgets what is settled, if that costs little: whether it did, and the steps that it took to know.
-    fn cut(&mut self, spec: &S) -> (Result<bool, Box<StreamViolation<S>>>, u64) {
+    fn cut(&mut self, spec: &S, budget: Budget) -> (Result<bool, Box<StreamViolation<S>>>, u64) {
         let members: Vec<usize> = (0..self.operations.len()).collect();
-        let (ends, steps) = self.ends(spec, &members);
+        let (ends, steps) = self.ends(spec, &members, budget);
         match ends {
             Cut::TooMany => {
                 self.cut_from = 2 * (self.operations.len() - self.carried);
@@ -200,8 +213,8 @@ impl<S: SequentialSpec> Segment<S> {
     }
 
     /// All ends that no other dominates, from all begins.
-    fn ends(&self, spec: &S, members: &[usize]) -> (Cut<S::State>, u64) {
-        let mut left = CUT_STEPS_PER_OPERATION * members.len() as u64;
+    fn ends(&self, spec: &S, members: &[usize], budget: Budget) -> (Cut<S::State>, u64) {
+        let mut left = budget.steps.min(CUT_STEPS_PER_OPERATION * members.len() as u64);
         let mut found: Vec<End<S::State>> = Vec::new();
         let mut met: Option<Memory> = None;
         let mut steps = 0;
@@ -221,9 +234,11 @@ impl<S: SequentialSpec> Segment<S> {
                 if let Met::New(_) = met {
                     found.push(end);
                 }
+                if found.len() > ENDS_MAX {
+                    return (Cut::TooMany, steps);
+                }
             }
         }
-        let cut = if found.len() > ENDS_MAX { Cut::TooMany } else { Cut::Ends(found) };
-        (cut, steps)
+        (Cut::Ends(found), steps)
     }
 }

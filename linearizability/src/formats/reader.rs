@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Dialect, EventKind, Line, ParseError, Problem};
-use crate::history::{History, MalformedHistory, Operation, Outcome, Stamp};
+use crate::history::{MalformedHistory, Operation, Outcome, Stamp};
 
 /// The operations of a history in a dialect, in the order of their invocations.
 pub type Operations<D> = Vec<Operation<<D as Dialect>::Input, <D as Dialect>::Output>>;
@@ -135,18 +135,4 @@ impl<D: Dialect> Reader<D> {
         self.given += 1;
         self.waiting.pop_front().map(|waiting| waiting.operation)
     }
-}
-
-/// Reads a history that is held whole.
-///
-/// # Errors
-/// The first line that cannot be read, or that contradicts the ones before.
-pub fn read<D: Dialect>(text: &str, dialect: D) -> Result<History<D::Input, D::Output>, ParseError> {
-    let mut reader = Reader::new(dialect);
-    for line in text.split_inclusive('\n') {
-        reader.line(line)?;
-    }
-    let line = reader.line;
-    let operations = reader.finish()?;
-    History::new(operations).map_err(|error| ParseError { line, problem: error.into() })
 }

@@ -21,13 +21,7 @@ fn small<O: Object>() -> impl Strategy<Value = History<O::Input, O::Output>> {
 }
 
 /// All checkers on one small history.
-fn agree<O: Object>(history: &History<O::Input, O::Output>) -> Result<(), TestCaseError>
-where
-    O::Spec: Sync + Clone,
-    O::Input: Sync,
-    O::Output: Sync,
-    <O::Spec as linearizability::SequentialSpec>::State: Send,
-{
+fn agree<O: Object>(history: &History<O::Input, O::Output>) -> Result<(), TestCaseError> {
     for spec in O::specs(history) {
         let operations = history.operations();
         let expected = all_orders(&spec, operations);
@@ -115,7 +109,7 @@ fn small_histories_are_legal_and_illegal_in_fair_shares() {
 }
 
 /// A stream of the operations of a history.
-fn stream<O: Object>(spec: O::Spec, history: &History<O::Input, O::Output>) -> (bool, u64) {
+pub(crate) fn stream<O: Object>(spec: O::Spec, history: &History<O::Input, O::Output>) -> (bool, u64) {
     let mut stream = Stream::new(spec, Budget::default());
     for operation in history.operations() {
         if stream.push(operation.clone()).is_err() {

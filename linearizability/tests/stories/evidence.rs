@@ -1,11 +1,13 @@
 //! What a violation shows.
 
 use linearizability::diagram::diagram;
-use linearizability::formats::{self, jepsen::Jepsen};
+use linearizability::formats::jepsen::Jepsen;
 use linearizability::minimal::minimal;
 use linearizability::specs::register::Register;
 use linearizability::stream::StreamViolation;
 use linearizability::{Budget, Verdict, check};
+
+use crate::formats::read;
 
 /// A read that misses an acknowledged write, among much else.
 const STALE: &str = "
@@ -28,7 +30,7 @@ INFO  jepsen.util - 4 :ok :read 5
 
 #[test]
 fn a_core_is_shown_as_bars_and_in_words() {
-    let history = formats::read(STALE, Jepsen).unwrap();
+    let history = read(STALE, Jepsen).unwrap();
     let Verdict::Violation(evidence) = check(&Register, &history, Budget::default()) else {
         panic!("no violation")
     };

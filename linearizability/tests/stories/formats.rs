@@ -1,11 +1,19 @@
 //! The readers of histories.
 
 use linearizability::formats::json_lines::{AppendKvWords, JsonLines, QueueWords, RegisterWords, SetWords};
-use linearizability::formats::{self, Dialect, Format, Reader, jepsen::Jepsen, porcupine::Porcupine};
+use linearizability::formats::{Dialect, Format, ParseError, Reader, jepsen::Jepsen, porcupine::Porcupine};
+use linearizability::history::History;
 use linearizability::specs::queue::Queue;
 use linearizability::specs::set::Set;
 
 use crate::oracle::is_legal;
+
+/// The whole history in a text.
+pub(crate) fn read<D: Dialect>(text: &str, dialect: D) -> Result<History<D::Input, D::Output>, ParseError> {
+    let mut reader = Reader::new(dialect);
+    text.split_inclusive('\n').try_for_each(|line| reader.line(line))?;
+    Ok(History::new(reader.finish()?).unwrap())
+}
 
 #[test]
 fn failures_leave_the_history_and_lost_answers_stay_unknown() {
@@ -19,7 +27,7 @@ INFO  jepsen.util - 2\t:invoke\t:cas\t[3 4]
 INFO  jepsen.util - 2\t:fail\t:cas\t[3 4]
 INFO  jepsen.util - 3\t:invoke\t:write\t5
 ";
-    let history = formats::read(log, Jepsen).unwrap();
+    let history = read(log, Jepsen).unwrap();
     let shown: Vec<String> = history
         .operations()
         .iter()
@@ -45,7 +53,7 @@ fn strings_keep_their_quotes_commas_and_braces() {
 {:process 7, :type :invoke, :f :get, :key "a", :value nil}
 {:process 7, :type :ok, :f :get, :key "a", :value "x"}
 "#;
-    let history = formats::read(log, Porcupine).unwrap();
+    let history = read(log, Porcupine).unwrap();
     let shown: Vec<String> = history
         .operations()
         .iter()
@@ -55,7 +63,7 @@ fn strings_keep_their_quotes_commas_and_braces() {
 }
 
 fn check<D: Dialect>(dialect: D, text: &str, expected: &str) {
-    let error = match formats::read(text, dialect) {
+    let error = match read(text, dialect) {
         Ok(_) => panic!("{text:?} was read"),
         Err(error) => error.to_string(),
     };
@@ -166,7 +174,7 @@ fn every_object_can_be_written_as_json() {
 {"process": 1, "type": "ok", "value": []}
 {"end": 8}
 "#;
-    let history = formats::read(set, JsonLines::new(SetWords)).unwrap();
+    let history = read(set, JsonLines::new(SetWords)).unwrap();
     assert!(is_legal(&Set { partitioned: false }, &history));
     let queue = r#"{"history": "queue", "version": 1}
 {"process": 1, "type": "invoke", "f": "enqueue", "value": 3}
@@ -175,14 +183,14 @@ fn every_object_can_be_written_as_json() {
 {"process": 1, "type": "ok", "value": null}
 {"end": 4}
 "#;
-    let history = formats::read(queue, JsonLines::new(QueueWords)).unwrap();
+    let history = read(queue, JsonLines::new(QueueWords)).unwrap();
     assert!(!is_legal(&Queue, &history), "the queue was not empty");
     let kv = r#"{"history": "kv", "version": 1}
 {"process": 1, "type": "invoke", "f": "append", "key": "a", "value": "x"}
 {"process": 1, "type": "fail"}
 {"end": 2}
 "#;
-    assert_eq!(formats::read(kv, JsonLines::new(AppendKvWords)).unwrap().operations().len(), 0);
+    assert_eq!(read(kv, JsonLines::new(AppendKvWords)).unwrap().operations().len(), 0);
 }
 
 #[test]

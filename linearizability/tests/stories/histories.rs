@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use linearizability::formats::{self, jepsen::Jepsen, porcupine::Porcupine};
+use linearizability::formats::{jepsen::Jepsen, porcupine::Porcupine};
 use linearizability::history::History;
 use linearizability::specs::append_kv::AppendKv;
 use linearizability::specs::register::Register;
 use linearizability::{Budget, SequentialSpec, Verdict, check};
+
+use crate::formats::read;
 
 fn verdict<S: SequentialSpec>(spec: &S, history: &History<S::Input, S::Output>) -> &'static str {
     match check(spec, history, Budget::default()) {
@@ -29,11 +31,11 @@ fn histories_of_other_systems_have_their_known_verdicts() {
         };
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let kv = |partitioned| {
-            let history = formats::read(&text, Porcupine).unwrap();
+            let history = read(&text, Porcupine).unwrap();
             verdict(&AppendKv::of(&history, partitioned), &history)
         };
         let found = match model {
-            "etcd-register" => verdict(&Register, &formats::read(&text, Jepsen).unwrap()),
+            "etcd-register" => verdict(&Register, &read(&text, Jepsen).unwrap()),
             "kv-partitioned" => kv(true),
             "kv-nopartition" => kv(false),
             other => panic!("unknown model {other}"),

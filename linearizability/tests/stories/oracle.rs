@@ -39,9 +39,9 @@ fn some_order<S: SequentialSpec>(
 
 /// An object with random calls, for tests.
 pub(crate) trait Object: Debug + Clone + Copy {
-    type Spec: SequentialSpec<Input = Self::Input, Output = Self::Output>;
-    type Input: Clone + Debug + PartialEq + 'static;
-    type Output: Clone + Debug + PartialEq;
+    type Spec: SequentialSpec<Input = Self::Input, Output = Self::Output, State: Send> + Clone + Sync;
+    type Input: Clone + Debug + PartialEq + Sync + 'static;
+    type Output: Clone + Debug + PartialEq + Sync;
 
     /// Every way of specifying it that must have the same verdict.
     fn specs(history: &History<Self::Input, Self::Output>) -> Vec<Self::Spec>;

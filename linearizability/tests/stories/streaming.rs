@@ -73,3 +73,16 @@ fn a_made_history_is_what_it_was_asked_for() {
     let puts = operations.iter().filter(puts).count();
     assert!((7_500..8_500).contains(&puts), "{puts} puts");
 }
+
+/// Every unknown put of a key can be tried at every later one: no cut succeeds. Attempts once had no budget.
+#[test]
+fn a_stream_that_cannot_be_cut_ends_with_its_budget() {
+    let budget = Budget { steps: 100_000 };
+    let mut stream = Stream::new(AppendKv::new(true), budget);
+    let hard = Workload { keys: 1, operations: 4_000, unknown_per_mille: 100, ..CALM };
+    hard.make().for_each(|operation| stream.push(operation).unwrap());
+    assert_eq!((stream.operations(), stream.cuts()), (4_000, 0));
+    let StreamVerdict::Undecided { steps } = stream.finish() else { panic!("decided after all") };
+    // The search at the end, the attempts to cut, and what the last one of each went beyond the budget.
+    assert!((budget.steps..4 * budget.steps).contains(&steps), "{steps} steps");
+}

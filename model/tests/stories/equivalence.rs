@@ -17,7 +17,7 @@ pub(crate) fn config(cases: u32) -> Config {
 }
 
 /// Whether some order of the operations is legal, by trying every one.
-fn all_orders(operations: &[StoreOperation], placed: &mut Vec<usize>, store: &Store) -> bool {
+pub(crate) fn all_orders(operations: &[StoreOperation], placed: &mut Vec<usize>, store: &Store) -> bool {
     let left = |index: &usize| !placed.contains(index);
     let returns: Vec<(usize, Stamp)> = (0..operations.len())
         .filter(left)
