@@ -88,13 +88,15 @@ pub(crate) struct CheckArguments {
     /// What the histories must be of: register, cas-register, kv, set, queue or etcd. Without it, what they say.
     #[arg(long, value_name = "OBJECT", value_parser = object)]
     pub(crate) spec: Option<ObjectName>,
-    /// Check all keys as one object.
+    /// Check all keys as one object. A store like etcd always is one: its revisions span the keys.
     #[arg(long)]
     pub(crate) no_partition: bool,
-    /// The most steps of the search; a step takes some tens of nanoseconds.
+    /// The most steps of the search; then the verdict is undecided, and the exit code 3. A step takes some tens of
+    /// nanoseconds.
     #[arg(long, value_name = "STEPS", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: u64,
-    /// How many threads share the partitions.
+    /// How many threads share the partitions. Histories of a store like etcd, and of more than 100,000 operations, which
+    /// are checked in parts, take one thread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) jobs: u32,
     /// Print each verdict as a line of JSON.

@@ -41,6 +41,12 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<ExitCode, Failure> {
     for unknown_per_mille in [1, 2, 4] {
         long(Workload { operations: 100_000, unknown_per_mille, ..LONG }, arguments.json)?;
     }
+    // All operations on few keys: the worst case of unknown ones, which ends with the budget.
+    for keys in [10, 1] {
+        for operations in [10_000, 20_000, 40_000] {
+            long(Workload { operations, keys, unknown_per_mille: 1, ..LONG }, arguments.json)?;
+        }
+    }
     Ok(ExitCode::from(if right { HELD } else { VIOLATED }))
 }
 
