@@ -47,3 +47,23 @@ pub(crate) fn around_first_wrong(rows: &[Row], count: usize) -> &[Row] {
     let from = wrong.saturating_sub(count / 2).min(rows.len().saturating_sub(count));
     &rows[from..rows.len().min(from + count)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_many_rows_lies_around_the_first_wrong_one() {
+        let rows = |wrong: &[usize]| -> Vec<Row> {
+            (0..10).map(|at| Row { cells: vec![at.to_string()], wrong: wrong.contains(&at) }).collect()
+        };
+        let kept = |wrong: &[usize]| -> Vec<String> {
+            around_first_wrong(&rows(wrong), 4).iter().map(|row| row.cells[0].clone()).collect()
+        };
+        assert_eq!(kept(&[0, 9]), ["0", "1", "2", "3"]);
+        assert_eq!(kept(&[5, 6]), ["3", "4", "5", "6"]);
+        assert_eq!(kept(&[9]), ["6", "7", "8", "9"]);
+        assert_eq!(kept(&[]), ["6", "7", "8", "9"]);
+        assert_eq!(around_first_wrong(&rows(&[1])[..2], 4).len(), 2);
+    }
+}

@@ -152,3 +152,64 @@ fn cut_to(text: &str, width: usize) -> String {
         false => text.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::small_case;
+    use super::*;
+
+    #[test]
+    fn a_stale_read_is_drawn_in_time() {
+        let expected = [
+            "             1.000000 s                                        1.003000 s",
+            "  client 0   ├──────────────────┤                                          #0 on node 1",
+            "             put k=v → @2",
+            "  client 1                                          ├───────────────────┤  #1 on node 2",
+            "             get k → @1 count 0",
+            "without any one of these answers there would be a legal order",
+            "#1 cannot come next: at revision 2 the answer is @2 k=v/2/2/1 count 1",
+        ];
+        let explanation = Explanation::of(&small_case()).unwrap();
+        assert_eq!(
+            (explanation.check, explanation.sentence.as_str()),
+            (Check::Linearizable, "A stale answer.")
+        );
+        assert_eq!(explanation.lines, expected);
+    }
+
+    #[test]
+    fn evidence_stands_in_columns_and_what_is_wrong_is_pointed_at() {
+        let row = |revision: i64, owed: &str, got: &str| Row {
+            cells: vec![revision.to_string(), owed.to_string(), got.to_string()],
+            wrong: owed != got,
+        };
+        let mut rows: Vec<Row> = (2..100).map(|revision| row(revision, "put", "put")).collect();
+        rows[50] = row(52, "delete k", "nothing");
+        let mut case_file = small_case();
+        case_file.broken[0].operations.clear();
+        case_file.broken[0].order = None;
+        let exhibit = Exhibit::new("What was owed, and what came", &["revision", "owed", "got"], rows);
+        case_file.broken[0].exhibits = vec![exhibit];
+        let lines = Explanation::of(&case_file).unwrap().lines;
+        assert_eq!(lines[0], "What was owed, and what came (90 rows left out):");
+        assert_eq!(lines[1], "  revision  owed      got");
+        assert_eq!(
+            lines[5..=7],
+            ["  51        put       put", "> 52        delete k  nothing", "  53        put       put"]
+        );
+        assert_eq!(lines.len(), 2 + ROWS_SHOWN);
+    }
+
+    #[test]
+    fn what_is_not_drawn_is_told_in_the_check_s_own_lines() {
+        let mut violation = Violation::new(Check::Live, "node 2 never came back");
+        for at in 0..20 {
+            violation = violation.with(format!("it stood at {at} ns"));
+        }
+        let explanation = Explanation::plain(&violation);
+        assert_eq!(explanation.sentence, "Node 2 never came back.");
+        assert_eq!(explanation.lines.len(), LINES_SHOWN + 1);
+        assert_eq!(explanation.lines[1], "  it stood at 0.000000001 s");
+        assert_eq!(explanation.lines[LINES_SHOWN], "  … and 4 more lines (--json has all)");
+    }
+}

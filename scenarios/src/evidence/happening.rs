@@ -212,3 +212,28 @@ fn members_in_words(index: u64, members: &Membership) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_told_in_words() {
+        let set = |ids: &[u64]| ids.iter().copied().collect();
+        let told = |index, voters: &[u64], outgoing: &[u64], learners: &[u64]| {
+            let members =
+                Membership { voters: set(voters), outgoing: set(outgoing), learners: set(learners) };
+            members_in_words(index, &members)
+        };
+        assert_eq!(told(0, &[1, 2, 3], &[], &[]), "from the beginning the voters are nodes 1, 2 and 3");
+        assert_eq!(
+            told(9, &[1, 2], &[], &[4]),
+            "since entry 9 the voters are nodes 1 and 2; without a vote: node 4"
+        );
+        assert_eq!(
+            told(12, &[1, 2, 4], &[1, 2], &[]),
+            "since entry 12 the voters are nodes 1, 2 and 4; nodes 1 and 2 voted before, and some are leaving"
+        );
+        assert_eq!(told(0, &[], &[], &[]), "does not know yet who the members are");
+    }
+}

@@ -412,3 +412,85 @@ fn orders_without(
     };
     core.iter().filter_map(without).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::kv::KeyValue;
+
+    /// One operation of a client of its own, answered from a revision.
+    fn operation(
+        client: u32,
+        times: (u64, u64),
+        request: Request,
+        revision: i64,
+        body: ResponseBody,
+    ) -> StoreOperation {
+        let output = Ok(CallAnswer::Kv(Response { revision, body }));
+        let outcome = Outcome::Answered { at: Stamp::at(times.1), output };
+        Operation { client, invoke: Stamp::at(times.0), input: Call::Kv(request), outcome }
+    }
+
+    fn put(client: u32, times: (u64, u64), key: &str, revision: i64) -> StoreOperation {
+        operation(client, times, Request::put(key, "1"), revision, ResponseBody::Put { prev: None })
+    }
+
+    /// A read that shows the key as it was written by a revision, or not at all.
+    fn get(client: u32, times: (u64, u64), key: &str, revision: i64, written: Option<i64>) -> StoreOperation {
+        let pair = |written: i64| KeyValue {
+            key: key.into(),
+            value: b"1".to_vec(),
+            create_revision: written,
+            mod_revision: written,
+            version: 1,
+            lease: 0,
+        };
+        let kvs: Vec<KeyValue> = written.map(pair).into_iter().collect();
+        let body = ResponseBody::Range { count: kvs.len() as u64, kvs, more: false };
+        operation(client, times, Request::get(key), revision, body)
+    }
+
+    fn explained(operations: Vec<StoreOperation>) -> Option<BrokenOrder> {
+        let places =
+            operations.iter().enumerate().map(|(place, operation)| (operation.invoke, place)).collect();
+        explain(&History::new(operations).unwrap(), &places)
+    }
+
+    #[test]
+    fn a_stale_read_and_what_was_known_before_it_are_the_core() {
+        let written = [put(0, (10, 20), "a", 2), put(1, (30, 40), "b", 3)];
+        let order = explained([&written[..], &[get(2, (50, 60), "a", 2, Some(2))]].concat()).unwrap();
+        assert_eq!(order.conflict, Some(Conflict::Stale { earlier: 1, later: 2, known: 3, shown: 2 }));
+        assert_eq!((&order.core[..], order.minimal), (&[1, 2][..], true));
+        let without = |without: usize, order: usize| OrderWithout { without, order: vec![order] };
+        assert_eq!(order.orders_without, [without(1, 2), without(2, 1)]);
+        assert_eq!((order.legal_until_ns, order.legal_answers), (40, 2));
+        let step = |operation: usize, revision: i64, key: &str| Step {
+            operation,
+            revision,
+            changes: vec![(key.to_string(), Some("1".to_string()))],
+        };
+        assert_eq!(order.steps, [step(0, 2, "a"), step(1, 3, "b")]);
+        assert_eq!(order.refused.iter().map(|refused| refused.operation).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn two_writes_of_one_revision_are_the_core() {
+        let order = explained(vec![put(0, (10, 20), "a", 2), put(1, (11, 21), "b", 2)]).unwrap();
+        assert_eq!(order.conflict, Some(Conflict::SameRevision { first: 0, second: 1, revision: 2 }));
+        assert_eq!((&order.core[..], order.minimal), (&[0, 1][..], true));
+    }
+
+    #[test]
+    fn an_answer_that_nothing_explains_is_a_core_by_itself() {
+        let order = explained(vec![put(0, (10, 20), "a", 2), get(1, (30, 40), "a", 2, None)]).unwrap();
+        assert_eq!(order.conflict, None);
+        assert_eq!((&order.core[..], order.minimal), (&[1][..], true));
+    }
+
+    #[test]
+    fn what_has_a_legal_order_needs_no_explanation() {
+        let concurrent = get(1, (15, 40), "a", 1, None);
+        assert_eq!(explained(vec![put(0, (10, 20), "a", 2), concurrent]), None);
+    }
+}

@@ -272,3 +272,18 @@ pub(super) fn in_seconds(text: &str) -> String {
     }
     words.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_become_seconds_and_stay_exact() {
+        assert_eq!(
+            in_seconds(
+                "ended at 8999999999 ns, but was promised until 9000000000 ns; 12 nodes, at 4000 ns: x"
+            ),
+            "ended at 8.999999999 s, but was promised until 9 s; 12 nodes, at 0.000004 s: x"
+        );
+    }
+}
