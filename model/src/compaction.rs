@@ -7,7 +7,7 @@ use crate::kv::{Call, CallAnswer, CallResult, RangeRequest, Refusal, Request};
 use crate::notation;
 use crate::specs::etcd::StoreHistory;
 use crate::store::Store;
-use crate::verdict::{Check, Violation};
+use crate::verdict::{Check, Subject, Violation};
 use linearizability::history::{Operation, Stamp};
 
 /// Reads at a past revision: refused as compacted only if a compaction to above it was asked for before the
@@ -22,7 +22,7 @@ pub fn reads(history: &StoreHistory, store: &Store) -> Vec<Violation> {
             let answer = operation.outcome.output().map(notation::result).unwrap_or_default();
             let line = format!("#{index} client {}: {} -> {answer}", operation.client, operation.input);
             let message = format!("a read at a past revision was answered wrongly: {reason}");
-            Some(Violation::new(Check::Compaction, message).with(line))
+            Some(Violation::new(Check::Compaction, message).with(line).about(Subject::Operation(index)))
         })
         .collect()
 }
@@ -134,7 +134,7 @@ fn compare(reports: &[&HashKvReport]) -> Option<Violation> {
         "nodes {} and {} hash revision {revision}, compacted up to {compact_revision}, differently",
         first.node, other.node
     );
-    let violation = Violation::new(Check::Compaction, message);
+    let violation = Violation::new(Check::Compaction, message).about(Subject::Revision(*revision));
     Some(reports.iter().fold(violation, |violation, report| {
         violation.with(format!("node {}, {}: hash {:016x}", report.node, report.engine, report.hash))
     }))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::verdict::{Check, Violation};
+use crate::verdict::{Check, Subject, Violation};
 
 /// A replica's statement of what it holds: a hash over its logical contents at an applied index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ fn compare(applied_index: u64, reports: &[&HashReport]) -> Option<Violation> {
         "at applied index {applied_index}, node {} ({}) and node {} ({}) hold different data",
         first.node, first.engine, other.node, other.engine,
     );
-    let violation = Violation::new(Check::ReplicasEqual, message);
+    let subject = Subject::AppliedIndex(applied_index);
+    let violation = Violation::new(Check::ReplicasEqual, message).about(subject);
     Some(reports.iter().fold(violation, |violation, report| {
         let HashReport { node, incarnation, applied_index: _, hash, engine } = report;
         violation.with(format!("node {node}, incarnation {incarnation}, {engine}: hash {hash:016x}"))

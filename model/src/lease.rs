@@ -13,7 +13,7 @@ use crate::kv::{Call, CallAnswer, CallResult, Event, EventKind};
 use crate::notation::{self, bytes};
 use crate::specs::etcd::StoreHistory;
 use crate::store::Store;
-use crate::verdict::{Check, Violation};
+use crate::verdict::{Check, Subject, Violation};
 
 /// How exact the cluster has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub fn not_after_the_end(lives: &[LeaseLife]) -> Vec<Violation> {
         let line = format!(
             "its end was applied at {ended_at_ns} ns; the client asked at {asked_at_ns} ns and was told at {done_at_ns} ns"
         );
-        Some(Violation::new(Check::Lease, message).with(line))
+        Some(about_lease(life.id, message).with(line))
     };
     lives.iter().filter_map(after).collect()
 }
@@ -99,7 +99,7 @@ fn too_early(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
         let message =
             format!("lease {} was ended at {ended_at_ns} ns, but was promised until {due_at_ns} ns", life.id);
         let Renewal { asked_at_ns, done_at_ns, .. } = last;
-        Violation::new(Check::Lease, message).with(format!(
+        about_lease(life.id, message).with(format!(
             "a client asked at {asked_at_ns} ns and was told at {done_at_ns} ns that it lives for {} s",
             life.ttl_s
         ))
@@ -123,10 +123,14 @@ fn too_late(life: &LeaseLife, bounds: LeaseBounds) -> Option<Violation> {
     let ended =
         life.ended_at_ns.map_or("never ended".to_owned(), |at_ns| format!("ended only at {at_ns} ns"));
     let message = format!("lease {} {ended}; it was due by {due_at_ns} ns", life.id);
-    Some(Violation::new(Check::Lease, message).with(format!(
+    Some(about_lease(life.id, message).with(format!(
         "last kept alive by {last_at_ns} ns, healed at {} ns, time to live {} s, grace {} ns",
         bounds.healed_at_ns, life.ttl_s, bounds.grace_ns
     )))
+}
+
+fn about_lease(id: i64, message: String) -> Violation {
+    Violation::new(Check::Lease, message).about(Subject::Lease(id))
 }
 
 fn ttl_ns(life: &LeaseLife) -> u64 {
@@ -171,7 +175,7 @@ fn wrongly_given(lease: &TakenOver) -> Option<Violation> {
         let message =
             format!("node {node} took over lease {id} with {given_ms} ms to live; {left_ms} ms are left");
         let source = if is_checkpointed { "the last checkpoint says so" } else { "it was granted so" };
-        Violation::new(Check::Lease, message).with(format!(
+        about_lease(id, message).with(format!(
             "at {at_ns} ns, in term {term}; {source}, and a new leader may add {extension_ms} ms"
         ))
     })
@@ -235,6 +239,8 @@ fn wrongly_told(index: usize, operation: &Operation<Call, CallResult>) -> Violat
     let message = format!("client {} was told of a lease what never was so", operation.client);
     Violation::new(Check::Lease, message)
         .with(format!("#{index} [{} ns] {} -> {answer}", operation.invoke.time_ns, operation.input))
+        .with("at no moment at which the store had that revision was it so")
+        .about(Subject::Operation(index))
 }
 
 /// A lease takes all its keys with it, in its own revision and in ascending order, and that revision does nothing
@@ -278,7 +284,7 @@ fn check_revocation(
     (deleted != of_lease || !only_deletes).then(|| {
         let list = |keys: &[&[u8]]| keys.iter().map(|key| bytes(key)).collect::<Vec<_>>().join(", ");
         let message = format!("lease {id} ended at revision {revision}, and its keys did not go with it");
-        Violation::new(Check::Lease, message)
+        about_lease(id, message)
             .with(format!("its keys: [{}]", list(&of_lease)))
             .with(format!("what its revision changed: [{}]", list(&deleted)))
     })

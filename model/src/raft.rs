@@ -76,6 +76,47 @@ pub enum RaftEventKind {
     },
 }
 
+impl fmt::Display for RaftEventKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let for_whom = |vote: u64| if vote == 0 { "nobody".to_owned() } else { format!("node {vote}") };
+        match self {
+            Self::Started { term, vote, commit, applied } => write!(
+                formatter,
+                "started in term {term}, its vote for {}, {commit} committed and {applied} applied",
+                for_whom(*vote)
+            ),
+            Self::HardState { term, vote, commit } => {
+                write!(
+                    formatter,
+                    "relies on term {term}, its vote for {}, {commit} committed",
+                    for_whom(*vote)
+                )
+            }
+            Self::BecameLeader { term, last_index, last_term } => write!(
+                formatter,
+                "was elected leader of term {term}, its log ending with entry {last_index} of term {last_term}"
+            ),
+            Self::Appended(entry) => write!(formatter, "took {entry} into its log"),
+            Self::Applied(entry) => write!(formatter, "applied {entry}"),
+            Self::Configured(Configuration { index, voters, outgoing, learners }) => write!(
+                formatter,
+                "goes by the configuration of entry {index}: voters {voters:?}, leaving {outgoing:?}, learners \
+                 {learners:?}"
+            ),
+            Self::SnapshotInstalled { index } => {
+                write!(formatter, "replaced its state by a snapshot of entry {index}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, term, hash } = self;
+        write!(formatter, "entry {index} of term {term}, hash {hash:016x}")
+    }
+}
+
 /// One entry of the raft log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -395,6 +436,6 @@ impl Node {
 fn violation(message: String, events: &[&RaftEvent]) -> Violation {
     events.iter().fold(Violation::new(Check::Raft, message), |violation, event| {
         let RaftEvent { node, incarnation, at_ns, kind } = event;
-        violation.with(format!("at {at_ns} ns, node {node}, incarnation {incarnation}: {kind:?}"))
+        violation.with(format!("at {at_ns} ns, node {node}, incarnation {incarnation}: {kind}"))
     })
 }

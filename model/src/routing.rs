@@ -58,6 +58,15 @@ pub enum Form {
     },
 }
 
+impl std::fmt::Display for Form {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Form::Bare => formatter.write_str("bare"),
+            Form::Headed { engine } => write!(formatter, "headed with engine {engine:#04x}"),
+        }
+    }
+}
+
 /// What a receiver must do with a stream that arrived whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
@@ -89,9 +98,9 @@ pub enum Reason {
     UnreadableBody,
 }
 
-/// The stream should not have been sent to this receiver.
+/// The stream should not have been sent to this receiver: in words that go on after its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stream is {found}, but from this sender to this receiver it must be {expected:?}")]
+#[error("is {found}, but from this sender to this receiver it must be {expected}")]
 pub struct Missent {
     /// The form that it must have.
     pub expected: Form,

@@ -13,7 +13,7 @@ use crate::kv::{Call, CallAnswer, CallResult, Refusal, Request, Response};
 use crate::notation;
 use crate::specs::etcd::{StoreHistory, past_revisions};
 use crate::store::{EMPTY_REVISION, Store};
-use crate::verdict::{Check, Violation};
+use crate::verdict::{Check, Subject, Violation};
 use linearizability::history::Operation;
 
 /// The store after all operations of an order, each carried out in turn: calls that are refused change nothing.
@@ -46,7 +46,8 @@ fn check_operation(
     let message = format!("a serializable read of client {} shows no state of the store", operation.client);
     let answer = operation.outcome.output().map(notation::result).unwrap_or_default();
     let line = format!("#{index} [{} ns] {request} -> {answer}", operation.invoke.time_ns);
-    Some(Violation::new(Check::Serializable, message).with(line).with(reason))
+    let violation = Violation::new(Check::Serializable, message).with(line).with(reason);
+    Some(violation.about(Subject::Operation(index)))
 }
 
 fn wrong_response(request: &Request, response: &Response, store: &Store) -> Option<String> {

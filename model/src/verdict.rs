@@ -138,12 +138,44 @@ pub struct Violation {
     pub message: String,
     /// The operations, entries or bytes at fault, one per line.
     pub evidence: Vec<String>,
+    /// What of the run it is about, where whoever tells of it can look that up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+}
+
+/// What of a run a violation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// An operation, by its place in the history.
+    Operation(usize),
+    /// A message of a watch. No two watches of a client have the same number.
+    WatchMessage {
+        /// The client.
+        client: u32,
+        /// Its number for the watch.
+        watch_id: i64,
+        /// The message, by its place among those that the watch brought.
+        message: usize,
+    },
+    /// What replicas held when they had applied so much.
+    AppliedIndex(u64),
+    /// What replicas held of a revision.
+    Revision(i64),
+    /// A lease, by its id.
+    Lease(i64),
 }
 
 impl Violation {
     /// A violation without evidence beyond its message.
     pub fn new(check: Check, message: impl Into<String>) -> Violation {
-        Violation { check, message: message.into(), evidence: Vec::new() }
+        Violation { check, message: message.into(), evidence: Vec::new(), subject: None }
+    }
+
+    /// The same violation with what it is about.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Violation {
+        self.subject = Some(subject);
+        self
     }
 
     /// A history that has no legal order.

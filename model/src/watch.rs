@@ -20,12 +20,13 @@ mod completeness;
 mod contents;
 mod order;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::kv::{Event, EventKind, WatchKind, WatchMessage, WatchRequest};
 use crate::notation::bytes;
 use crate::store::{Store, covers};
-use crate::verdict::{Check, Violation};
+use crate::verdict::{Check, Subject, Violation};
 pub use completeness::{bookmarkable, reliable, resumable};
 pub use contents::{created, filtered, previous};
 pub use order::{atomic, ordered, unique};
@@ -160,13 +161,60 @@ fn violation(
     let which = format!("watch {watch_id} of client {}, attempt {attempt} on node {node}", watch.client);
     let asked =
         format!("it asked for {}{end} from revision {start_revision} on{}", bytes(key), options(request));
-    let violation = Violation::new(check, format!("{which}: {message}")).with(asked);
+    let subject = Subject::WatchMessage { client: watch.client, watch_id: *watch_id, message: about };
+    let violation = Violation::new(check, format!("{which}: {message}")).with(asked).about(subject);
     let around =
         messages.iter().enumerate().take(about + 1 + SHOWN_AFTER).skip(about.saturating_sub(SHOWN_BEFORE));
     around.fold(violation, |violation, (place, message)| {
         let mark = if place == about { ">" } else { " " };
         violation.with(format!("{mark} message {place}, at revision {}: {}", message.revision, said(message)))
     })
+}
+
+/// A revision on a watch: the events that the client was owed of it, and those that it got, each with the place of its
+/// message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwedAndGot {
+    /// The revision.
+    pub revision: i64,
+    /// What was asked for and happened.
+    pub owed: Vec<String>,
+    /// What came.
+    pub got: Vec<(usize, String)>,
+    /// Whether that differs.
+    pub differs: bool,
+}
+
+/// The events of a revision on a watch.
+#[derive(Default)]
+struct OfRevision<'a> {
+    owed: Vec<&'a Event>,
+    got: Vec<(usize, &'a Event)>,
+}
+
+/// What an attempt was owed, and what it got, by revision: up to the highest one of which it was told, or had to be.
+pub fn owed_and_got(truth: &TrueEvents, attempt: &WatchAttempt) -> Vec<OwedAndGot> {
+    let told = attempt.messages.iter().filter(|message| message.kind == WatchKind::Progress);
+    let told = told.map(|message| message.revision);
+    let told = told.chain(attempt.received().map(|(_, event)| event.kv.mod_revision));
+    let Some(last) = told.chain(attempt.must_reach).max() else { return Vec::new() };
+    let mut revisions: BTreeMap<i64, OfRevision<'_>> = BTreeMap::new();
+    if let Some(start) = attempt.start() {
+        let owed = truth.asked_for(&attempt.request, start);
+        for event in owed.take_while(|event| event.kv.mod_revision <= last) {
+            revisions.entry(event.kv.mod_revision).or_default().owed.push(event);
+        }
+    }
+    for (place, event) in attempt.received() {
+        revisions.entry(event.kv.mod_revision).or_default().got.push((place, event));
+    }
+    let compared = |(revision, OfRevision { owed, got })| OwedAndGot {
+        revision,
+        differs: owed.len() != got.len() || owed.iter().zip(&got).any(|(owed, (_, got))| !same(owed, got)),
+        owed: owed.into_iter().map(show).collect(),
+        got: got.into_iter().map(|(place, event)| (place, show(event))).collect(),
+    };
+    revisions.into_iter().map(compared).collect()
 }
 
 /// What a request asks for beside keys and revisions.
@@ -181,7 +229,7 @@ fn options(request: &WatchRequest) -> String {
 }
 
 /// What a message says, in short.
-fn said(message: &WatchMessage) -> String {
+pub fn said(message: &WatchMessage) -> String {
     match &message.kind {
         WatchKind::Created => "the watch stands".to_owned(),
         WatchKind::Events { events, fragment } => {

@@ -50,6 +50,8 @@ pub use run::{RunOptions, run};
 
 /// What makes an engine of another repository known to plans, as `guest`.
 pub use engines::{Engine, EngineError, register_guest};
+/// A broken promise, as reports hold it.
+pub use model::verdict::Violation;
 /// The checker of histories that others recorded.
 pub use model::{judge, linearizability};
 

@@ -44,13 +44,34 @@ fn revisions(events: &[Observed]) -> Vec<RevisionReport> {
 }
 
 /// A version of a key: key, revision, value unless it was deleted.
-type Version<'a> = (&'a [u8], (i64, i64), Option<&'a [u8]>);
+pub(crate) type Version<'a> = (&'a [u8], (i64, i64), Option<&'a [u8]>);
 
 /// How many versions a violation lists.
 const VERSIONS_SHOWN: usize = 6;
 
 /// Whether a store that has applied the whole log holds what the log has made, as far as it can be read.
 fn other_than_made(node: u64, contents: &Contents, truth: &Store) -> Option<Violation> {
+    let compacted = contents.compacted_revision;
+    let (missing, surplus) = differences(contents, truth);
+    if missing.is_empty() && surplus.is_empty() && compacted == truth.compacted_revision() {
+        return None;
+    }
+    let message = format!(
+        "node {node}, compacted up to revision {compacted}, holds other versions than the log has made, which \
+         compacts up to {}",
+        truth.compacted_revision()
+    );
+    let violation = Violation::new(Check::ReplicasEqual, message);
+    let missing = missing.iter().map(|version| format!("missing: {}", show(version)));
+    let surplus = surplus.iter().map(|version| format!("never made: {}", show(version)));
+    Some(missing.chain(surplus).take(VERSIONS_SHOWN).fold(violation, Violation::with))
+}
+
+/// The versions that the log has made and a store lacks, and those that it holds and the log has never made.
+pub(crate) fn differences<'a>(
+    contents: &'a Contents,
+    truth: &'a Store,
+) -> (Vec<Version<'a>>, Vec<Version<'a>>) {
     let compacted = contents.compacted_revision;
     let found = contents.versions.iter();
     let found = readable(
@@ -62,18 +83,7 @@ fn other_than_made(node: u64, contents: &Contents, truth: &Store) -> Option<Viol
         made.map(|version| (version.key, (version.revision.main, version.revision.sub), version.value)),
         compacted,
     );
-    if found == made && compacted == truth.compacted_revision() {
-        return None;
-    }
-    let message = format!(
-        "node {node}, compacted up to revision {compacted}, holds other versions than the log has made, which \
-         compacts up to {}",
-        truth.compacted_revision()
-    );
-    let violation = Violation::new(Check::ReplicasEqual, message);
-    let missing = made.difference(&found).map(|version| format!("missing: {}", show(version)));
-    let surplus = found.difference(&made).map(|version| format!("never made: {}", show(version)));
-    Some(missing.chain(surplus).take(VERSIONS_SHOWN).fold(violation, Violation::with))
+    (made.difference(&found).copied().collect(), found.difference(&made).copied().collect())
 }
 
 /// The versions that a read can see at the compacted revision or above: tombstones below are compaction's own affair.

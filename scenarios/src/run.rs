@@ -15,6 +15,7 @@ use crate::world::{FaultCounters, ObservedStop, World};
 use cluster::api::{Call, Request};
 use model::kv::Refusal;
 use model::specs::etcd::StoreHistory;
+use model::verdict::{Check, Violation};
 use sim::disk::FaultCounters as DiskFaults;
 use sim::network::LinkOptions;
 use sim::{Abort, Aborted, Completed, Machine, Options, TextTrace, TraceSink};
@@ -126,11 +127,11 @@ fn conduct(
 
 /// A deadlock or an exhausted virtual time is the cluster's failing; the rest is the run's.
 fn verdict_of_abort(aborted: &Aborted) -> Verdict {
-    let threads = aborted.threads.iter().flat_map(|thread| thread.lines().map(str::to_string)).collect();
+    let threads: Vec<String> =
+        aborted.threads.iter().flat_map(|thread| thread.lines().map(str::to_string)).collect();
     let at = aborted.virtual_time.as_secs_f64();
     let broke = |message: String| {
-        let violation =
-            model::verdict::Violation { check: model::verdict::Check::Live, message, evidence: threads };
+        let violation = Violation { evidence: threads, ..Violation::new(Check::Live, message) };
         Verdict::Violated { violations: vec![violation] }
     };
     match &aborted.abort {

@@ -1,5 +1,6 @@
 //! What the command line accepts.
 
+use crate::run_arguments::{RunArguments, Variant};
 use clap::{Args, Parser, Subcommand};
 use scenarios::explorer::{CallNumber, FaultKind, Profile, State};
 use scenarios::judge::ObjectName;
@@ -137,25 +138,12 @@ pub(crate) struct EtcdTraceArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimArguments {
-    /// Generate the plan from this seed.
-    #[arg(long, conflicts_with = "plan")]
-    pub(crate) seed: Option<u64>,
-    /// Run the plan in this file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plan: Option<PathBuf>,
-    /// The scenario that makes the plan.
-    #[arg(long, default_value = "default", conflicts_with = "plan")]
-    pub(crate) scenario: Scenario,
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
     /// With scenario kill-gate: run one seed after another, from --seed or 1 on, one process each, until so many kills
     /// have fallen, and sum up.
     #[arg(long, value_name = "N", conflicts_with_all = ["plan", "trace", "write_plan", "twice", "hermetic"], value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) kills: Option<u64>,
-    /// The engines of the nodes, in their order, instead of the plan's; where there are more nodes, from the first again.
-    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
-    pub(crate) engines: Vec<EngineName>,
-    /// Change a choice of the protocol; `--design list` says which there are. May be repeated.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub(crate) design: Vec<String>,
     /// Write every event of the run to this file, one line each.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
@@ -178,21 +166,8 @@ pub(crate) struct SimArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// Generate the plan from this seed.
-    #[arg(long, conflicts_with = "plan")]
-    pub(crate) seed: Option<u64>,
-    /// Run the plan in this file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plan: Option<PathBuf>,
-    /// The scenario that makes the plan.
-    #[arg(long, default_value = "default", conflicts_with = "plan")]
-    pub(crate) scenario: Scenario,
-    /// The engines of the nodes, in their order, instead of the plan's; where there are more nodes, from the first again.
-    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
-    pub(crate) engines: Vec<EngineName>,
-    /// Change a choice of the protocol; `cargo xtask sim --design list` says which there are. May be repeated.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub(crate) design: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
     /// Write the page to this file; without it, to SCENARIO-SEED.html, or the plan's name with .html, here.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) out: Option<PathBuf>,
@@ -215,15 +190,8 @@ pub(crate) struct SwarmArguments {
     /// How many processes at the same time; 0 is one for each core.
     #[arg(long, default_value_t = 0)]
     pub(crate) jobs: usize,
-    /// The scenario that makes the plans.
-    #[arg(long, default_value = "default")]
-    pub(crate) scenario: Scenario,
-    /// The engines of the nodes, in their order, instead of the plans'; where there are more nodes, from the first again.
-    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
-    pub(crate) engines: Vec<EngineName>,
-    /// Change a choice of the protocol; `cargo xtask sim --design list` says which there are. May be repeated.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub(crate) design: Vec<String>,
+    #[command(flatten)]
+    pub(crate) variant: Variant,
     /// Run each seed twice, and compare the traces.
     #[arg(long)]
     pub(crate) twice: bool,

@@ -2,7 +2,7 @@
 
 use crate::arguments::CorpusArguments;
 use crate::failure::{Failure, HELD, VIOLATED};
-use crate::sim_command::set_design;
+use crate::run_arguments::set_design;
 use crate::{output, render};
 use scenarios::corpus::{self, CollectError, DIRECTORY, Outcome, Wanted};
 use std::collections::BTreeSet;

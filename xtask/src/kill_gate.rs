@@ -2,7 +2,6 @@
 
 use crate::arguments::SimArguments;
 use crate::failure::{Failure, HELD, INCOMPLETE, VIOLATED};
-use crate::sim_command::{engines_option, set_design};
 use crate::{output, render};
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::kill_gate::{self, Options, Summary};
@@ -15,17 +14,15 @@ use std::time::{Duration, Instant};
 const FIRST_SEED: u64 = 1;
 
 pub(crate) fn run(kills: u64, arguments: &SimArguments) -> Result<ExitCode, Failure> {
-    if arguments.scenario != Scenario::KillGate {
+    let variant = &arguments.run.variant;
+    if variant.scenario != Scenario::KillGate {
         return Err(Failure::usage("--kills goes with --scenario kill-gate"));
     }
-    let mut sample = arguments.scenario.plan(0);
-    set_design(&mut sample, &arguments.design)?;
-    sample.set_engines(&arguments.engines).map_err(Failure::usage)?;
     let options = Options {
         kills,
-        seed: arguments.seed.unwrap_or(FIRST_SEED),
-        engines: arguments.engines.clone(),
-        design: sample.design,
+        seed: arguments.run.seed.unwrap_or(FIRST_SEED),
+        engines: variant.engines.clone(),
+        design: variant.plan(0)?.design,
         jobs: 0,
     };
     let started = Instant::now();
@@ -43,8 +40,8 @@ pub(crate) fn run(kills: u64, arguments: &SimArguments) -> Result<ExitCode, Fail
         output::print_json(&summary)?;
     } else {
         if let Some(execution) = &failed {
-            let rerun = rerun_line(arguments, execution.report.seed);
-            output::print(&render::execution(execution, Duration::ZERO, &rerun, arguments.verbose, &[]))?;
+            let rerun = variant.rerun_line(execution.report.seed);
+            output::print(&render::execution(execution, Duration::ZERO, &rerun, arguments.verbose, None))?;
         }
         output::print(&render::kill_gate(&summary, started.elapsed()))?;
     }
@@ -65,11 +62,4 @@ fn progress(kills: u64, quiet: bool) -> ProgressBar {
     }
     let template = "{bar:40} {pos}/{len} kills, {eta} left";
     ProgressBar::new(kills).with_style(ProgressStyle::with_template(template).expect("the template is legal"))
-}
-
-/// The line that reruns one run of the gate.
-fn rerun_line(arguments: &SimArguments, seed: u64) -> String {
-    let designs: String = arguments.design.iter().map(|choice| format!(" --design {choice}")).collect();
-    let engines = engines_option(&arguments.engines);
-    format!("cargo xtask sim --scenario kill-gate --seed {seed}{designs}{engines} --trace trace.txt")
 }

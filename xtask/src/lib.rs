@@ -18,6 +18,7 @@ mod output;
 mod render;
 mod render_crash;
 mod report;
+mod run_arguments;
 mod sim_command;
 mod swarm;
 mod zoo;

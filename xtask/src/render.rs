@@ -1,19 +1,27 @@
 //! Reports as text.
 
 use crate::failure::{HELD, INCOMPLETE, VIOLATED};
-use scenarios::Execution;
+use crate::render_crash::entry;
 use scenarios::corpus::Outcome as CorpusOutcome;
+use scenarios::evidence::Explanation;
 use scenarios::milestones::Milestone;
 use scenarios::report::{Report, Verdict};
 use scenarios::zoo::Outcome as ZooOutcome;
+use scenarios::{Execution, Violation};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Lines of evidence that a report shows of one violation.
+/// Violations beside the first that a report names, and those that it shows in full where all is asked for.
+const FURTHER_VIOLATIONS: usize = 4;
+const VERBOSE_VIOLATIONS: usize = 3;
+/// Lines of evidence that it shows of one violation then.
 const EVIDENCE_LINES: usize = 30;
-/// Disk operations that a report shows of a node.
-const OPERATION_LINES: usize = 6;
+/// Disk operations that it shows of a node, and where all is asked for.
+const OPERATION_LINES: usize = 3;
+const VERBOSE_OPERATION_LINES: usize = 12;
+/// Letters of a violation that is told in one line.
+const LETTERS: usize = 120;
 
 macro_rules! line {
     ($text:expr, $($part:tt)*) => { writeln!($text, $($part)*).expect("writing to a string succeeds") };
@@ -28,25 +36,27 @@ pub(crate) fn exit_code(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A run's report, under a screen. `diagram` draws what broke, if somebody has drawn it.
+/// A run's report, under a screen. `explanation` tells what broke first, if somebody has looked into it.
 pub(crate) fn execution(
     execution: &Execution,
     elapsed: Duration,
     rerun: &str,
     verbose: bool,
-    diagram: &[String],
+    explanation: Option<Explanation>,
 ) -> String {
     let report = &execution.report;
     let mut text = headline(report, elapsed);
     if !matches!(report.verdict, Verdict::Incomplete { .. }) {
         body(&mut text, report);
     }
-    for line in diagram {
-        line!(text, "  {line}");
+    match &report.verdict {
+        Verdict::Held => held(&mut text, report),
+        Verdict::Incomplete { why } => line!(text, "  INCOMPLETE   the run proves nothing: {why}"),
+        Verdict::Violated { violations } => violated(&mut text, report, violations, verbose, explanation),
     }
-    // What a diagram shows needs no second telling, unless all is asked for.
-    let brief = !diagram.is_empty() && !verbose;
-    verdict(&mut text, report, rerun, brief);
+    if report.verdict != Verdict::Held {
+        line!(text, "  rerun        {rerun}");
+    }
     if verbose {
         details(&mut text, execution);
     }
@@ -130,51 +140,69 @@ fn findings(report: &Report) -> String {
     }
 }
 
-fn verdict(text: &mut String, report: &Report, rerun: &str, brief: bool) {
-    match &report.verdict {
-        Verdict::Held => line!(
-            text,
-            "  checks       linearizable · serializable · durable · replicas equal · lease · compaction · routing · raft · \
-             {}{}      trace {:016x}",
-            if report.watches > 0 { "watch · " } else { "" },
-            if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
-            report.trace
-        ),
-        Verdict::Incomplete { why } => {
-            line!(text, "  INCOMPLETE   the run proves nothing: {why}");
-            line!(text, "  rerun        {rerun}");
+fn held(text: &mut String, report: &Report) {
+    line!(
+        text,
+        "  checks       linearizable · serializable · durable · replicas equal · lease · compaction · routing · raft · \
+         {}{}      trace {:016x}",
+        if report.watches > 0 { "watch · " } else { "" },
+        if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
+        report.trace
+    );
+}
+
+/// The first violation, explained; the others, a line each; and what the disks did last.
+fn violated(
+    text: &mut String,
+    report: &Report,
+    violations: &[Violation],
+    verbose: bool,
+    explanation: Option<Explanation>,
+) {
+    let Some((first, others)) = violations.split_first() else { return };
+    let explanation = explanation.unwrap_or_else(|| Explanation::plain(first));
+    entry(text, 2, "VIOLATED", &format!("{}: {}", explanation.check, explanation.sentence));
+    for line in &explanation.lines {
+        line!(text, "  {line}");
+    }
+    for violation in others.iter().take(FURTHER_VIOLATIONS) {
+        let told = format!("{}: {}", violation.check, Explanation::plain(violation).sentence);
+        let shown: String = told.chars().take(LETTERS).collect();
+        line!(text, "  VIOLATED     {shown}{}", if shown.len() < told.len() { "…" } else { "" });
+    }
+    if others.len() > FURTHER_VIOLATIONS {
+        line!(text, "  … and {} more violations (--json has all)", others.len() - FURTHER_VIOLATIONS);
+    }
+    if verbose {
+        words(text, violations);
+    }
+    let count = if verbose { VERBOSE_OPERATION_LINES } else { OPERATION_LINES };
+    let is_concerned = |node: &u64| explanation.nodes.is_empty() || explanation.nodes.contains(node);
+    for (node, operations) in report.last_operations.iter().filter(|(node, _)| is_concerned(node)) {
+        line!(text, "  last disk operations of node {node}");
+        for operation in &operations[operations.len().saturating_sub(count)..] {
+            line!(text, "    {operation}");
         }
-        Verdict::Violated { violations } => {
-            let evidence_lines = if brief { 0 } else { EVIDENCE_LINES };
-            for violation in violations.iter().take(3) {
-                line!(text, "  VIOLATED     {}: {}", violation.check, violation.message);
-                for evidence in violation.evidence.iter().take(evidence_lines) {
-                    line!(text, "    {evidence}");
-                }
-                if !brief && violation.evidence.len() > evidence_lines {
-                    line!(
-                        text,
-                        "    … and {} more lines (--json has all)",
-                        violation.evidence.len() - evidence_lines
-                    );
-                }
-            }
-            if violations.len() > 3 {
-                line!(text, "  … and {} more violations (--json has all)", violations.len() - 3);
-            }
-            if brief {
-                line!(
-                    text,
-                    "  more         the evidence and the last disk operations: --verbose; a page of it: cargo xtask report"
-                );
-            }
-            for (node, operations) in report.last_operations.iter().filter(|_| !brief) {
-                line!(text, "  last disk operations of node {node}");
-                for operation in operations.iter().rev().take(OPERATION_LINES).rev() {
-                    line!(text, "    {operation}");
-                }
-            }
-            line!(text, "  rerun        {rerun}");
+    }
+    if !verbose {
+        line!(text, "  more         in the words of the checks: --verbose; as a page: cargo xtask report");
+    }
+}
+
+/// What the checks said themselves.
+fn words(text: &mut String, violations: &[Violation]) {
+    line!(text, "  in the words of the checks");
+    for violation in violations.iter().take(VERBOSE_VIOLATIONS) {
+        line!(text, "    {}: {}", violation.check, violation.message);
+        for evidence in violation.evidence.iter().take(EVIDENCE_LINES) {
+            line!(text, "      {evidence}");
+        }
+        if violation.evidence.len() > EVIDENCE_LINES {
+            line!(
+                text,
+                "      … and {} more lines (--json has all)",
+                violation.evidence.len() - EVIDENCE_LINES
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ macro_rules! line {
 }
 
 /// A labelled text, wrapped below itself.
-fn entry(text: &mut String, indent: usize, label: &str, words: &str) {
+pub(crate) fn entry(text: &mut String, indent: usize, label: &str, words: &str) {
     let first = format!("{:indent$}{label:<13}", "");
     let next = " ".repeat(indent + 13);
     let options = textwrap::Options::new(COLUMNS)

@@ -2,9 +2,8 @@
 
 use crate::arguments::ReportArguments;
 use crate::failure::Failure;
-use crate::sim_command::{engines_option, read_plan, set_design};
 use crate::{output, render};
-use scenarios::evidence::{page, perfetto};
+use scenarios::evidence::{Explanation, page, perfetto};
 use scenarios::investigate;
 use scenarios::plan::Plan;
 use serde::Serialize;
@@ -21,10 +20,10 @@ struct Written<'a> {
 }
 
 pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
-    let plan = planned(arguments)?;
+    let plan = arguments.run.plan()?;
     let started = Instant::now();
     let investigation = investigate(&plan).map_err(Failure::incomplete)?;
-    let rerun = output::as_typed(&rerun_line(arguments));
+    let rerun = output::as_typed(&arguments.run.rerun_line());
     let file = arguments.out.clone().unwrap_or_else(|| default_file(&plan, arguments));
     write(&file, &page(&investigation.case_file, &rerun))?;
     if let Some(file) = &arguments.perfetto {
@@ -35,8 +34,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
         let perfetto = arguments.perfetto.as_deref();
         output::print_json(&Written { page: &file, perfetto, execution })?;
     } else {
-        let diagram = scenarios::evidence::diagram(&investigation.case_file);
-        let mut text = render::execution(execution, started.elapsed(), &rerun, false, &diagram);
+        let explanation = Explanation::of(&investigation.case_file);
+        let mut text = render::execution(execution, started.elapsed(), &rerun, false, explanation);
         text += &format!("  page         {}\n", file.display());
         if let Some(file) = &arguments.perfetto {
             text += &format!("  perfetto     {} (open it at ui.perfetto.dev)\n", file.display());
@@ -46,20 +45,9 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(render::exit_code(&execution.report.verdict)))
 }
 
-fn planned(arguments: &ReportArguments) -> Result<Plan, Failure> {
-    let mut plan = match (&arguments.plan, arguments.seed) {
-        (Some(file), _) => read_plan(file)?,
-        (None, Some(seed)) => arguments.scenario.plan(seed),
-        (None, None) => return Err(Failure::usage("--seed or --plan says what to report on")),
-    };
-    set_design(&mut plan, &arguments.design)?;
-    plan.set_engines(&arguments.engines).map_err(Failure::usage)?;
-    Ok(plan)
-}
-
 /// Where the page goes if nobody says.
 fn default_file(plan: &Plan, arguments: &ReportArguments) -> PathBuf {
-    match &arguments.plan {
+    match &arguments.run.plan {
         Some(file) => PathBuf::from(file.file_stem().unwrap_or_default()).with_extension("html"),
         None => PathBuf::from(format!("{}-{}.html", plan.scenario, plan.seed)),
     }
@@ -68,16 +56,4 @@ fn default_file(plan: &Plan, arguments: &ReportArguments) -> PathBuf {
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text)
         .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", file.display())))
-}
-
-fn rerun_line(arguments: &ReportArguments) -> String {
-    let mut line = "cargo xtask sim".to_string();
-    match (&arguments.plan, arguments.seed) {
-        (Some(file), _) => line += &format!(" --plan {}", file.display()),
-        (None, seed) => line += &format!(" --scenario {} --seed {}", arguments.scenario, seed.unwrap_or(0)),
-    }
-    for choice in &arguments.design {
-        line += &format!(" --design {choice}");
-    }
-    line + &engines_option(&arguments.engines) + " --trace trace.txt"
 }

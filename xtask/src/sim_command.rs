@@ -4,7 +4,8 @@ use crate::arguments::SimArguments;
 use crate::failure::Failure;
 use crate::kill_gate;
 use crate::{output, render};
-use scenarios::plan::{EngineName, Plan};
+use scenarios::evidence::Explanation;
+use scenarios::plan::Plan;
 use scenarios::report::Verdict;
 use scenarios::{Execution, RunOptions, execute, investigate};
 use std::fs::File;
@@ -14,20 +15,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
-    if arguments.design.iter().any(|choice| choice == "list") {
+    if arguments.run.variant.design.iter().any(|choice| choice == "list") {
         output::print(&render::designs())?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(kills) = arguments.kills {
         return kill_gate::run(kills, arguments);
     }
-    let mut plan = match (&arguments.plan, arguments.seed) {
-        (Some(file), _) => read_plan(file)?,
-        (None, Some(seed)) => arguments.scenario.plan(seed),
-        (None, None) => return Err(Failure::usage("--seed or --plan says what to run")),
-    };
-    set_design(&mut plan, &arguments.design)?;
-    plan.set_engines(&arguments.engines).map_err(Failure::usage)?;
+    let plan = arguments.run.plan()?;
     if let Some(file) = &arguments.write_plan {
         write_plan(file, &plan)?;
     }
@@ -41,40 +36,22 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<ExitCode, Failure> {
         output::print(&format!("{json}\n"))?;
     } else {
         let elapsed = started.elapsed();
-        let rerun = rerun_line(arguments);
-        let diagram = diagram(&plan, &execution)?;
-        output::print(&render::execution(&execution, elapsed, &rerun, arguments.verbose, &diagram))?;
+        let rerun = arguments.run.rerun_line();
+        let explanation = explanation(&plan, &execution)?;
+        output::print(&render::execution(&execution, elapsed, &rerun, arguments.verbose, explanation))?;
     }
     Ok(ExitCode::from(render::exit_code(&execution.report.verdict)))
 }
 
-/// The violation as a small time diagram: the run is done once more, recorded. Nothing where every check held.
-fn diagram(plan: &Plan, execution: &Execution) -> Result<Vec<String>, Failure> {
+/// What broke first, explained: the run is done once more, recorded. Nothing where every check held.
+fn explanation(plan: &Plan, execution: &Execution) -> Result<Option<Explanation>, Failure> {
     match execution.report.verdict {
-        Verdict::Held | Verdict::Incomplete { .. } => Ok(Vec::new()),
+        Verdict::Held | Verdict::Incomplete { .. } => Ok(None),
         Verdict::Violated { .. } => {
             let investigation = investigate(plan).map_err(Failure::incomplete)?;
-            Ok(scenarios::evidence::diagram(&investigation.case_file))
+            Ok(Explanation::of(&investigation.case_file))
         }
     }
-}
-
-/// Reads a plan's file.
-pub(crate) fn read_plan(file: &Path) -> Result<Plan, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("{}: cannot be read: {error}", file.display())))?;
-    Plan::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
-}
-
-/// Applies `--design FIELD=VALUE`.
-pub(crate) fn set_design(plan: &mut Plan, choices: &[String]) -> Result<(), Failure> {
-    for choice in choices {
-        let (field, value) = choice
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--design {choice}: a choice looks like reads=local")))?;
-        plan.design.set(field, value).map_err(Failure::usage)?;
-    }
-    Ok(())
 }
 
 fn write_plan(file: &Path, plan: &Plan) -> Result<(), Failure> {
@@ -130,26 +107,4 @@ fn run_twice(plan: &Plan, arguments: &SimArguments) -> Result<ExitCode, Failure>
             Ok(ExitCode::from(crate::failure::VIOLATED))
         }
     }
-}
-
-/// The line that reruns it with a trace.
-fn rerun_line(arguments: &SimArguments) -> String {
-    let mut line = "cargo xtask sim".to_string();
-    match (&arguments.plan, arguments.seed) {
-        (Some(file), _) => line += &format!(" --plan {}", file.display()),
-        (None, seed) => line += &format!(" --scenario {} --seed {}", arguments.scenario, seed.unwrap_or(0)),
-    }
-    for choice in &arguments.design {
-        line += &format!(" --design {choice}");
-    }
-    line + &engines_option(&arguments.engines) + " --trace trace.txt"
-}
-
-/// `--engines` as it was given; nothing where it was not.
-pub(crate) fn engines_option(engines: &[EngineName]) -> String {
-    if engines.is_empty() {
-        return String::new();
-    }
-    let names: Vec<String> = engines.iter().map(EngineName::to_string).collect();
-    format!(" --engines {}", names.join(","))
 }

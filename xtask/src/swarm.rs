@@ -2,7 +2,6 @@
 
 use crate::arguments::SwarmArguments;
 use crate::failure::{Failure, HELD, INCOMPLETE, VIOLATED};
-use crate::sim_command::{engines_option, set_design};
 use crate::{output, render};
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::report::Verdict;
@@ -14,9 +13,8 @@ use std::time::{Duration, Instant};
 const SHOWN: usize = 3;
 
 pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
-    let mut sample = arguments.scenario.plan(0);
-    set_design(&mut sample, &arguments.design)?;
-    sample.set_engines(&arguments.engines).map_err(Failure::usage)?;
+    let variant = &arguments.variant;
+    let design = variant.plan(0)?.design;
     let first = arguments.seeds.as_ref().map_or(1, |seeds| *seeds.start());
     let seeds = match (&arguments.seeds, arguments.minutes) {
         (_, Some(minutes)) => Seeds::until(first, Duration::from_secs(minutes * 60)),
@@ -25,8 +23,8 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
     };
     let bar = progress(seeds.total(), arguments.json);
     let started = Instant::now();
-    let mut swarm = Swarm::new(arguments.scenario, sample.design, seeds, arguments.jobs, arguments.twice)
-        .with_engines(&arguments.engines);
+    let mut swarm = Swarm::new(variant.scenario, design, seeds, arguments.jobs, arguments.twice)
+        .with_engines(&variant.engines);
     let mut shown = 0;
     while let Some(execution) = swarm.next().map_err(Failure::incomplete)? {
         bar.inc(1);
@@ -34,8 +32,8 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<ExitCode, Failure> {
             output::print_json(&execution)?;
         } else if execution.report.verdict != Verdict::Held && shown < SHOWN {
             shown += 1;
-            let rerun = rerun_line(arguments, execution.report.seed);
-            let text = render::execution(&execution, Duration::ZERO, &rerun, false, &[]);
+            let rerun = variant.rerun_line(execution.report.seed);
+            let text = render::execution(&execution, Duration::ZERO, &rerun, false, None);
             bar.suspend(|| output::print(&text))?;
         }
         if arguments.stop_after > 0 && swarm.summary().violated.len() >= arguments.stop_after {
@@ -73,13 +71,4 @@ fn progress(count: Option<u64>, quiet: bool) -> ProgressBar {
             ProgressStyle::with_template("{pos} seeds, {elapsed}").expect("the template is legal"),
         ),
     }
-}
-
-fn rerun_line(arguments: &SwarmArguments, seed: u64) -> String {
-    let designs: String = arguments.design.iter().map(|choice| format!(" --design {choice}")).collect();
-    let engines = engines_option(&arguments.engines);
-    format!(
-        "cargo xtask sim --scenario {} --seed {seed}{designs}{engines} --trace trace.txt",
-        arguments.scenario
-    )
 }

@@ -106,7 +106,7 @@ fn a_headed_stream_to_release_1_is_seen() {
         sent(party(1, Release::Two, FJALL), party(2, Release::One, SLED), &header(FJALL, 1)),
         received(End::Refused(Reason::UnreadableBody)),
         &[
-            "stream 1 the stream is headed with engine 0x01, version 1, but from this sender to this receiver it must be Bare",
+            "stream 1 is headed with engine 0x01, version 1, but from this sender to this receiver it must be bare",
         ],
     );
 }

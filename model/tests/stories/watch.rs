@@ -3,7 +3,7 @@
 use model::kv::{Event, WatchKind, WatchMessage, WatchRequest};
 use model::store::Store;
 use model::verdict::Check;
-use model::watch::{self, TrueEvents, WatchAttempt, WatchRecord};
+use model::watch::{self, OwedAndGot, TrueEvents, WatchAttempt, WatchRecord};
 
 use crate::script;
 
@@ -82,6 +82,18 @@ fn of(watch: &mut WatchRecord, attempt: usize, message: usize) -> &mut Vec<Event
 #[test]
 fn a_good_watch_keeps_all_guarantees() {
     assert_eq!(watch::check(&truth(), &[good()]), []);
+}
+
+#[test]
+fn what_was_owed_and_what_came_are_compared_by_revision() {
+    let mut watch = good();
+    let compare = |watch: &WatchRecord| watch::owed_and_got(&truth(), &watch.attempts[1]);
+    let revisions: Vec<(i64, bool)> = compare(&watch).iter().map(|it| (it.revision, it.differs)).collect();
+    assert_eq!(revisions, [(6, false), (7, false), (8, false)]);
+    of(&mut watch, 1, 1).remove(0);
+    let differing: Vec<OwedAndGot> = compare(&watch).into_iter().filter(|it| it.differs).collect();
+    let owed = vec!["delete b at 6".to_string()];
+    assert_eq!(differing, [OwedAndGot { revision: 6, owed, got: vec![], differs: true }]);
 }
 
 #[test]

@@ -1,33 +1,14 @@
-//! A violation as a small time diagram for the terminal.
+//! Operations as bars over time, for the terminal.
 
+use super::CaseFile;
 use super::operation::ClientOperation;
-use super::{Broken, CaseFile};
 use std::collections::BTreeSet;
 
-/// Operations that a diagram shows at most, so that it stays within a screen.
-const OPERATIONS_SHOWN: usize = 8;
 /// Columns of the time line.
-const WIDTH: usize = 60;
-/// Columns of what was asked and told beside it.
-const WORDS: usize = 78;
-
-/// The first violation that is about single operations or a stream, as lines; none if there is none.
-pub fn diagram(case_file: &CaseFile) -> Vec<String> {
-    let mut drawn = case_file.broken.iter().filter(|it| !it.operations.is_empty() || it.stream.is_some());
-    let Some(broken) = drawn.next() else { return Vec::new() };
-    let mut lines = vec![broken.sentence.clone()];
-    let shown: Vec<usize> = broken.operations.iter().copied().take(OPERATIONS_SHOWN).collect();
-    lines.extend(bars(case_file, &shown));
-    let left_out = broken.operations.len() - shown.len();
-    if left_out > 0 {
-        lines.push(format!("… and {left_out} more operations"));
-    }
-    lines.extend(reasons(case_file, broken));
-    lines
-}
+pub(super) const WIDTH: usize = 60;
 
 /// A bar for each operation, and under it what was asked and told.
-fn bars(case_file: &CaseFile, shown: &[usize]) -> Vec<String> {
+pub(super) fn bars(case_file: &CaseFile, shown: &[usize]) -> Vec<String> {
     let operations: Vec<&ClientOperation> = shown.iter().map(|place| &case_file.operations[*place]).collect();
     let Some(from) = operations.iter().map(|it| it.invoke_ns).min() else { return Vec::new() };
     let ends = operations.iter().map(|it| it.return_ns.unwrap_or(it.invoke_ns));
@@ -40,7 +21,7 @@ fn bars(case_file: &CaseFile, shown: &[usize]) -> Vec<String> {
     for (place, operation) in shown.iter().zip(&operations) {
         let node = operation.node.map_or(String::new(), |node| format!(" on node {node}"));
         lines.push(format!("  client {:<3} {}  #{place}{node}", operation.client, scale.bar(operation)));
-        lines.push(cut(&format!("  {:10} {} → {}", "", operation.asked, operation.told)));
+        lines.push(format!("  {:10} {} → {}", "", operation.asked, operation.told));
     }
     lines
 }
@@ -83,81 +64,5 @@ impl Scale {
             _ => '─',
         };
         (0..WIDTH).map(bar).collect()
-    }
-}
-
-fn reasons(case_file: &CaseFile, broken: &Broken) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(order) = &broken.order {
-        if order.minimal {
-            lines.push("without any one of these answers there would be a legal order".to_string());
-        }
-        let of_the_core = order.refused.iter().filter(|refused| order.core.contains(&refused.operation));
-        for refused in of_the_core.take(OPERATIONS_SHOWN) {
-            lines.push(cut(&format!("#{} cannot come next: {}", refused.operation, refused.reason)));
-        }
-    }
-    if let Some(lost) = &broken.lost {
-        for held in &lost.first.held {
-            lines.push(cut(&format!(
-                "at revision {} node {} holds {}",
-                lost.first.revision, held.node, held.what
-            )));
-        }
-        for crash in lost.first.crashes.iter().take(3) {
-            lines.push(cut(&format!(
-                "{:.6} s  node {}: {}",
-                crash.at_ns as f64 / 1e9,
-                crash.node,
-                crash.what
-            )));
-        }
-    }
-    if let Some(stream) = broken.stream.and_then(|place| case_file.streams.get(place)) {
-        let (sender, receiver) = (&stream.sender, &stream.receiver);
-        lines.push(format!(
-            "  node {} ──[ {} bytes ]──▶ node {}",
-            sender.node, stream.wire_bytes, receiver.node
-        ));
-        lines.push(format!("  it begins with {}", stream.form));
-        lines.push(format!("  node {} reads {}", receiver.node, receiver.reads));
-    }
-    lines
-}
-
-/// A line, cut where it would be too long.
-fn cut(line: &str) -> String {
-    let width = WIDTH + WORDS;
-    match line.chars().count() > width {
-        true => line.chars().take(width - 1).chain(['…']).collect(),
-        false => line.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::small_case;
-    use super::*;
-
-    #[test]
-    fn a_stale_read_is_drawn_in_time() {
-        let expected = [
-            "A stale answer.",
-            "             1.000000 s                                        1.003000 s",
-            "  client 0   ├──────────────────┤                                          #0 on node 1",
-            "             put k=v → @2",
-            "  client 1                                          ├───────────────────┤  #1 on node 2",
-            "             get k → @1 count 0",
-            "without any one of these answers there would be a legal order",
-            "#1 cannot come next: at revision 2 the answer is @2 k=v/2/2/1 count 1",
-        ];
-        assert_eq!(diagram(&small_case()), expected);
-    }
-
-    #[test]
-    fn what_has_no_single_operations_has_no_diagram() {
-        let mut case_file = small_case();
-        case_file.broken[0].operations.clear();
-        assert_eq!(diagram(&case_file), Vec::<String>::new());
     }
 }

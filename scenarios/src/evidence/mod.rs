@@ -1,9 +1,13 @@
 //! Evidence that a person can read: what a run did and what broke, as data for a page ([`page`]), for the Perfetto
-//! viewer ([`perfetto`]) and for the terminal ([`diagram`]).
+//! viewer ([`perfetto`]) and for the terminal ([`Explanation`]).
 //!
 //! Recording moves nothing: a run that is recorded has the trace that it has without.
 
 mod diagram;
+mod exhibit;
+mod explanation;
+mod happening;
+mod lease;
 mod lost;
 mod node;
 mod operation;
@@ -11,10 +15,13 @@ mod order;
 mod page;
 mod perfetto;
 mod recording;
+mod replicas;
 mod sentence;
 mod stream;
+mod watch;
 
-pub use diagram::diagram;
+pub use exhibit::{Exhibit, Row};
+pub use explanation::Explanation;
 pub use lost::{CrashAfter, FirstLost, Held, LostWrites};
 pub use node::{Mark, MarkKind, NodeLane, Span, SpanKind};
 pub use operation::{ClientOperation, OperationKind};
@@ -28,11 +35,12 @@ pub use stream::{Party, SnapshotStream};
 use crate::plan::{Fault, PartitionShape, Plan, Target};
 use crate::report::{Report, Verdict};
 use crate::run::Evidence;
+use crate::truth::Truth;
 use model::history::Stamp;
 use model::specs::etcd::StoreHistory;
-use model::verdict::{Check, Violation};
+use model::verdict::{Check, Subject, Violation};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything about one run. Times are virtual nanoseconds; an operation is named by its place in `operations`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +97,10 @@ pub struct Broken {
     pub lost: Option<LostWrites>,
     /// Where a snapshot went wrong: which, a place in [`CaseFile::streams`].
     pub stream: Option<usize>,
+    /// What else shows it.
+    pub exhibits: Vec<Exhibit>,
+    /// The replicas that it is about; none where it is not known to be about some more than about others.
+    pub nodes: BTreeSet<u64>,
 }
 
 /// Links that are cut for a while.
@@ -126,6 +138,7 @@ impl CaseFile {
             operations: &operations,
             streams: &streams,
             stamps,
+            truth: Truth::of(&evidence.log.entries).ok(),
         };
         let broken = violations(&report.verdict).iter().map(|violation| case.broken(violation)).collect();
         let mut case_file = Self::empty(report, &evidence.plan);
@@ -196,12 +209,14 @@ fn plainly(violation: &Violation) -> Broken {
         promise: sentence::promise(violation.check).to_string(),
         sentence: sentence::of_message(violation),
         message: violation.message.clone(),
-        lines: violation.evidence.clone(),
+        lines: violation.evidence.iter().map(|line| sentence::in_seconds(line)).collect(),
         at_ns: None,
         operations: Vec::new(),
         order: None,
         lost: None,
         stream: None,
+        exhibits: Vec::new(),
+        nodes: BTreeSet::new(),
     }
 }
 
@@ -228,6 +243,8 @@ struct Case<'a> {
     streams: &'a [SnapshotStream],
     /// When each operation was asked, by its place.
     stamps: Vec<Stamp>,
+    /// What the raft log has made; none where that is not known.
+    truth: Option<Truth>,
 }
 
 impl Case<'_> {
@@ -253,15 +270,50 @@ impl Case<'_> {
             | Check::Lease
             | Check::Compaction
             | Check::Engine
-            | Check::Deterministic => {}
+            | Check::Deterministic => self.subject(&mut broken, violation),
+        }
+        if broken.nodes.is_empty() {
+            broken.nodes.extend(broken.operations.iter().filter_map(|place| self.operations[*place].node));
         }
         broken
+    }
+
+    fn subject(&self, broken: &mut Broken, violation: &Violation) {
+        match violation.subject {
+            Some(Subject::Operation(place)) => self.answer(broken, place),
+            Some(Subject::WatchMessage { client, watch_id, message }) => {
+                self.watch(broken, client, watch_id, message);
+            }
+            Some(Subject::AppliedIndex(index)) => self.hashes_at_index(broken, index),
+            Some(Subject::Revision(revision)) => self.hashes_at_revision(broken, revision),
+            Some(Subject::Lease(id)) => self.lease(broken, id),
+            None => {}
+        }
+        if broken.check == Check::ReplicasEqual {
+            self.stores(broken);
+        }
+    }
+
+    /// An answer that is wrong whatever others were told. The check says why, in its message or in its last line.
+    fn answer(&self, broken: &mut Broken, place: usize) {
+        let why = match broken.message.split_once(": ") {
+            Some((_, why)) => Some(why),
+            None => broken.lines.last().map(String::as_str),
+        };
+        let operation = &self.operations[place];
+        broken.sentence = sentence::of_answer(operation, why.unwrap_or("that cannot be"));
+        broken.at_ns = operation.return_ns;
+        broken.operations = vec![place];
     }
 
     fn order(&self, broken: &mut Broken) {
         let places: BTreeMap<Stamp, usize> =
             self.stamps.iter().enumerate().map(|(place, stamp)| (*stamp, place)).collect();
         let Some(order) = order::explain(self.decided, &places) else { return };
+        // Where what contradicts itself is no client's, as the end of a lease, only the check's words tell it.
+        if order.core.is_empty() {
+            return;
+        }
         broken.sentence = sentence::of_order(&order, self.operations);
         broken.at_ns = order.core.iter().filter_map(|place| self.operations[*place].return_ns).max();
         broken.operations = order.core.clone();
@@ -273,6 +325,7 @@ impl Case<'_> {
         broken.sentence = sentence::of_lost(&lost, self.operations);
         broken.at_ns = self.operations[lost.first.operation].return_ns;
         broken.operations = lost.operations.clone();
+        broken.nodes = lost.first.held.iter().filter(|held| !held.has_it).map(|held| held.node).collect();
         broken.lost = Some(lost);
     }
 
@@ -286,6 +339,7 @@ impl Case<'_> {
         broken.sentence = sentence::of_stream(&self.streams[place], message);
         broken.at_ns = Some(self.streams[place].at_ns);
         broken.stream = Some(place);
+        broken.nodes.extend([self.streams[place].sender.node, self.streams[place].receiver.node]);
     }
 }
 

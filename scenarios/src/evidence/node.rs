@@ -1,10 +1,11 @@
 //! What became of each replica over time.
 
+use super::happening;
 use super::recording::{BUCKET_NS, NodeEventKind, Recording};
 use crate::observation::Observed;
 use crate::run::Evidence;
 use crate::world::ObservedStop;
-use cluster::{Recovery, ReplicaEvent, Role, SendOutcome, SnapshotOutcome};
+use cluster::{Recovery, ReplicaEvent, Role};
 use engines::EngineId;
 use serde::{Deserialize, Serialize};
 use sim::StopCause;
@@ -309,164 +310,56 @@ impl Life {
     }
 
     fn told(&mut self, at: u64, event: &ReplicaEvent) {
-        let mark = |kind: MarkKind, text: String| Some((kind, text));
-        let marked = match event {
-            ReplicaEvent::Started { hello, recovery, applied_index, term, log_first, log_last, .. } => {
+        self.follow(at, event);
+        if let Some((kind, text)) = happening::mark(event) {
+            self.lane.mark(at, kind, text);
+        }
+    }
+
+    /// What an event changes of the states.
+    fn follow(&mut self, at: u64, event: &ReplicaEvent) {
+        match event {
+            ReplicaEvent::Started { recovery, applied_index, term, .. } => {
                 self.applied(at, *applied_index);
                 self.change_role(at, Some((SpanKind::Follower, format!("follower in term {term}"))));
                 if matches!(recovery, Recovery::Rebuild | Recovery::Join) {
                     self.rebuilding = Some(at);
                 }
-                let how = match recovery {
-                    Recovery::Fresh => "with nothing".to_string(),
-                    Recovery::Replay { from } => format!("applies its raft log from entry {from} on"),
-                    Recovery::Join => "new to the cluster, waits for a snapshot".to_string(),
-                    Recovery::Rebuild => "without state, to be rebuilt from a peer".to_string(),
-                };
-                let who = format!("{}, release {}", engine(hello.peer.engine), hello.peer.release.number());
-                let log = format!("raft log {log_first}..{log_last}");
-                mark(MarkKind::Start, format!("takes part ({who}); applied {applied_index}, {log}; {how}"))
             }
             ReplicaEvent::StateChanged { role, term, leader, .. } => {
                 self.change_role(at, Some(role_in_words(*role, *term, *leader)));
-                None
             }
-            ReplicaEvent::BecameLeader { term, last_index, .. } => {
+            ReplicaEvent::BecameLeader { term, .. } => {
                 self.change_role(at, Some((SpanKind::Leader, format!("leader in term {term}"))));
-                mark(
-                    MarkKind::Elected,
-                    format!("elected leader of term {term}, with a log up to {last_index}"),
-                )
             }
-            ReplicaEvent::Applied { index, .. } => {
-                self.applied(at, *index);
-                None
-            }
-            ReplicaEvent::SnapshotSent { to, index, wire_bytes, shipment, .. } => {
-                let text =
-                    format!("sends node {to} a snapshot of index {index}: {shipment:?}, {wire_bytes} bytes");
-                if let Some((since, earlier)) = self.sending.replace((at, text.clone())) {
+            ReplicaEvent::Applied { index, .. } => self.applied(at, *index),
+            ReplicaEvent::SnapshotSent { .. } => {
+                let text = happening::mark(event).map_or(String::new(), |(_, text)| text);
+                if let Some((since, earlier)) = self.sending.replace((at, text)) {
                     self.lane.span(since, at, SpanKind::Sending, earlier);
                 }
-                mark(MarkKind::Snapshot, text)
             }
-            ReplicaEvent::SnapshotSendEnded { to, index, outcome } => {
+            ReplicaEvent::SnapshotSendEnded { .. } => {
                 if let Some((since, text)) = self.sending.take() {
                     self.lane.span(since, at, SpanKind::Sending, text);
                 }
-                let how = match outcome {
-                    SendOutcome::Installed => "was installed".to_string(),
-                    SendOutcome::Refused => "was refused".to_string(),
-                    SendOutcome::Broken => "broke off".to_string(),
-                    SendOutcome::Unanswered => "was not answered in time".to_string(),
-                    SendOutcome::Deposed => "was given up, since this node leads no more".to_string(),
-                    SendOutcome::Failed { error } => format!("could not be produced: {error}"),
-                };
-                mark(MarkKind::Snapshot, format!("its snapshot of index {index} for node {to} {how}"))
             }
-            ReplicaEvent::SnapshotReceived { from, index, outcome, .. } => {
-                let how = match outcome {
-                    SnapshotOutcome::Installed => "accepts it as it came".to_string(),
-                    SnapshotOutcome::Transcoded { from } => format!("transcodes it from {}", engine(*from)),
-                    SnapshotOutcome::Refused { error } => format!("refuses it: {error}"),
-                    SnapshotOutcome::Outdated => "needs it no more".to_string(),
-                    SnapshotOutcome::Abandoned => {
-                        "gives it up: it broke off, or a newer one came".to_string()
-                    }
-                };
-                mark(
-                    MarkKind::Snapshot,
-                    format!("received a snapshot of index {index} from node {from}, and {how}"),
-                )
-            }
-            ReplicaEvent::SnapshotInstallBegin { index } => {
-                self.installing = Some((at, *index));
-                None
-            }
-            ReplicaEvent::SnapshotInstallEnd { index } => {
-                if let Some((since, _)) = self.installing.take() {
-                    self.lane.span(
-                        since,
-                        at,
-                        SpanKind::Installing,
-                        format!("installs a snapshot of index {index}"),
-                    );
-                }
-                if let Some(since) = self.rebuilding.take() {
-                    let text = "without state, waits for a snapshot".to_string();
-                    self.lane.span(since, at, SpanKind::Rebuilding, text);
-                }
-                self.applied(at, *index);
-                mark(MarkKind::Snapshot, format!("a snapshot of index {index} is its state now"))
-            }
-            ReplicaEvent::TornTail { bytes } => {
-                mark(MarkKind::Finding, format!("a torn tail of its raft log was cut off: {bytes} bytes"))
-            }
-            ReplicaEvent::EngineFinding { engine, cause, .. } => mark(
-                MarkKind::Finding,
-                format!("{} broke a promise: {cause}; its store is set aside", engine.name()),
-            ),
-            ReplicaEvent::StoreDiverged { engine, applied_index, .. } => mark(
-                MarkKind::Finding,
-                format!(
-                    "a quorum has another state at applied index {applied_index} than {} gives back; its store is set aside",
-                    engine.name()
-                ),
-            ),
-            ReplicaEvent::MembersChanged { index, members } => {
-                mark(MarkKind::Upkeep, format!("since entry {index} the members are {members:?}"))
-            }
-            ReplicaEvent::SteppedDown { term } => {
-                mark(MarkKind::Elected, format!("was removed while it led term {term}, and leads no more"))
-            }
-            ReplicaEvent::StoreDiscarded { from, to, .. } => mark(
-                MarkKind::Finding,
-                format!("its store of {} is set aside, to go on with {}", from.name(), to.name()),
-            ),
-            ReplicaEvent::Converted { from, to, .. } => mark(
-                MarkKind::Finding,
-                format!("its store was converted from {} to {}", from.name(), to.name()),
-            ),
-            ReplicaEvent::FlushEnd { index } => {
-                mark(MarkKind::Upkeep, format!("flushed: its store is durable up to entry {index}"))
-            }
-            ReplicaEvent::LogCompacted { index } => {
-                mark(MarkKind::Upkeep, format!("raft log cut up to entry {index}"))
-            }
-            // What is rarer than these is told in the words of the event itself.
-            ReplicaEvent::InstallResumed { .. }
-            | ReplicaEvent::FlushedIndexBehind { .. }
-            | ReplicaEvent::OutOfSpace { .. }
-            | ReplicaEvent::SpaceRegained
-            | ReplicaEvent::Alarm { .. } => mark(MarkKind::Finding, format!("{event:?}")),
-            ReplicaEvent::HeldBack { .. } | ReplicaEvent::SnapshotRequested { .. } => {
-                mark(MarkKind::Snapshot, format!("{event:?}"))
-            }
-            ReplicaEvent::FrameDropped { .. }
-            | ReplicaEvent::LeaseExpired { .. }
-            | ReplicaEvent::LeaseRevoked { .. }
-            | ReplicaEvent::CompactionScheduled { .. }
-            | ReplicaEvent::CompactionFinished(_) => mark(MarkKind::Upkeep, format!("{event:?}")),
-            ReplicaEvent::HardState { .. }
-            | ReplicaEvent::Entry { .. }
-            | ReplicaEvent::StateHash { .. }
-            | ReplicaEvent::FlushBegin { .. }
-            | ReplicaEvent::ReadIndexRetried { .. }
-            | ReplicaEvent::PeerHello { .. }
-            | ReplicaEvent::LeaseGranted { .. }
-            | ReplicaEvent::LeasesTakenOver { .. }
-            | ReplicaEvent::KeepAliveAnswered { .. }
-            | ReplicaEvent::LeasesCheckpointed { .. }
-            | ReplicaEvent::CompactionStep { .. }
-            | ReplicaEvent::CompactedRevision { .. }
-            | ReplicaEvent::WatchCreated { .. }
-            | ReplicaEvent::WatchCaughtUp { .. }
-            | ReplicaEvent::WatchFellBehind { .. }
-            | ReplicaEvent::WatchCanceled { .. } => None,
-        };
-        if let Some((kind, text)) = marked {
-            self.lane.mark(at, kind, text);
+            ReplicaEvent::SnapshotInstallBegin { index } => self.installing = Some((at, *index)),
+            ReplicaEvent::SnapshotInstallEnd { index } => self.installed(at, *index),
+            _that_changes_no_state => {}
         }
+    }
+
+    fn installed(&mut self, at: u64, index: u64) {
+        if let Some((since, _)) = self.installing.take() {
+            let text = format!("installs a snapshot of index {index}");
+            self.lane.span(since, at, SpanKind::Installing, text);
+        }
+        if let Some(since) = self.rebuilding.take() {
+            let text = "without state, waits for a snapshot".to_string();
+            self.lane.span(since, at, SpanKind::Rebuilding, text);
+        }
+        self.applied(at, index);
     }
 
     fn applied(&mut self, at: u64, index: u64) {

@@ -4,6 +4,7 @@
 use super::operation::wrote;
 use model::history::{History, Operation, Outcome, Stamp};
 use model::kv::{Call, CallAnswer, Request, Response, ResponseBody};
+use model::linearizability::minimal::{Found, minimal_by};
 use model::linearizability::{Budget, Evidence, SequentialSpec, Verdict};
 use model::notation;
 use model::revisions;
@@ -93,8 +94,8 @@ pub struct Refused {
 /// Steps that a page shows.
 const STEPS_SHOWN: usize = 400;
 /// What one search may cost, and how many there may be: a page must not take minutes.
-const STEPS_OF_ONE_SEARCH: u64 = 200_000;
-const SEARCHES: usize = 600;
+const STEPS_OF_ONE_SEARCH: u64 = 50_000;
+const SEARCHES: usize = 200;
 /// The client of the answer that nobody can explain ([`legal_order`]).
 const PHANTOM: u32 = u32::MAX;
 /// Clients from here on are those of answers that came late ([`keep_late`]).
@@ -105,16 +106,14 @@ const LATE_ORDERS: u64 = 1 << 40;
 /// Turns the violation of a decided history into what a page shows; none where the history has a legal order.
 /// `places` gives each operation of the run its place, by when it was asked.
 pub(crate) fn explain(history: &StoreHistory, places: &BTreeMap<Stamp, usize>) -> Option<BrokenOrder> {
-    if !matches!(revisions::check(history, Budget::default()), Verdict::Violation(_)) {
-        return None;
-    }
+    let Verdict::Violation(whole) = revisions::check(history, Budget::default()) else { return None };
     let place = |operation: &StoreOperation| places.get(&operation.invoke).copied();
     let legal_until = latest_legal(history);
     let prefix = until(history, legal_until);
     let order = legal_order(&prefix);
     let (steps, state) = replay(&prefix, &order, &place);
     let steps_left_out = steps.len().saturating_sub(STEPS_SHOWN);
-    let Core { kept, minimal } = core(&until_next(history, legal_until));
+    let Core { kept, minimal } = core(&until_next(history, legal_until), &whole);
     let operations = history.operations();
     let by_stamp: BTreeMap<Stamp, &StoreOperation> =
         operations.iter().map(|operation| (operation.invoke, operation)).collect();
@@ -136,11 +135,11 @@ fn returned_until(operation: &StoreOperation, until: Stamp) -> bool {
     operation.outcome.returned().is_some_and(|at| at <= until)
 }
 
-fn is_illegal(history: &StoreHistory) -> Option<bool> {
+fn search(history: &StoreHistory) -> Found {
     match revisions::check(history, Budget { steps: STEPS_OF_ONE_SEARCH }) {
-        Verdict::Linearizable { .. } => Some(false),
-        Verdict::Violation(_) => Some(true),
-        Verdict::Undecided { .. } => None,
+        Verdict::Linearizable { .. } => Found::Legal,
+        Verdict::Violation(evidence) => Found::Illegal(evidence),
+        Verdict::Undecided { .. } => Found::Undecided,
     }
 }
 
@@ -176,8 +175,7 @@ fn returns(history: &StoreHistory) -> Vec<Stamp> {
 fn latest_legal(history: &StoreHistory) -> Stamp {
     let returns = returns(history);
     // Later moments know more answers, so what is illegal stays so.
-    let legal =
-        partition_point(returns.len(), |place| is_illegal(&until(history, returns[place])) != Some(true));
+    let legal = returns.partition_point(|moment| !is_illegal(&search(&until(history, *moment))));
     legal.checked_sub(1).map_or(Stamp { time_ns: 0, order: 0 }, |place| returns[place])
 }
 
@@ -187,14 +185,29 @@ fn until_next(history: &StoreHistory, moment: Stamp) -> StoreHistory {
     until(history, next.unwrap_or(moment))
 }
 
-/// How many of the first numbers below `length` a predicate holds for, if it holds for none after one it fails for.
-fn partition_point(length: usize, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, length);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) { low = middle + 1 } else { high = middle }
+/// Answers that contradict each other: all but two are forgotten where two contradict each other by themselves;
+/// otherwise as many as can be.
+fn core(history: &StoreHistory, whole: &Evidence) -> Core {
+    let operations = history.operations();
+    let answered = operations.iter().enumerate().filter(|(_, it)| it.outcome.returned().is_some());
+    let answered: Vec<(usize, &StoreOperation)> = answered.collect();
+    let all: Vec<&StoreOperation> = answered.iter().map(|(_, operation)| *operation).collect();
+    let two = conflicting(&all).map(|(first, second)| [first.invoke, second.invoke]);
+    let two = two.filter(|two| is_illegal(&search_with(history, two, two)));
+    let apart = two.map_or(Vec::new(), Vec::from);
+    let is_kept = |operation: &StoreOperation| two.is_none_or(|two| two.contains(&operation.invoke));
+    let kept = answered.iter().filter(|(_, operation)| is_kept(operation)).map(|(index, _)| *index);
+    let mut searches = 0;
+    let minimal = minimal_by(operations, kept.collect(), whole, |operations| {
+        searches += 1;
+        let known = operations.iter().filter(|it| it.outcome.returned().is_some());
+        let known: Vec<Stamp> = known.map(|operation| operation.invoke).collect();
+        if searches > SEARCHES { Found::Undecided } else { search_with(history, &known, &apart) }
+    });
+    Core {
+        kept: minimal.operations.iter().map(|index| operations[*index].invoke).collect(),
+        minimal: minimal.proven,
     }
-    low
 }
 
 /// Answers that contradict each other, by when they were asked.
@@ -203,39 +216,19 @@ struct Core {
     minimal: bool,
 }
 
-/// Forgets answers, as many as can be without making the history legal: halves first, then quarters and so on.
-fn core(history: &StoreHistory) -> Core {
-    let answered = history.operations().iter().filter(|it| it.outcome.returned().is_some());
-    let mut kept: Vec<Stamp> = answered.map(|operation| operation.invoke).collect();
-    let mut searches = 0;
-    let mut size = kept.len().div_ceil(2);
-    while size > 0 {
-        let mut place = 0;
-        while place < kept.len() && searches < SEARCHES {
-            let end = (place + size).min(kept.len());
-            let fewer: Vec<Stamp> = kept[..place].iter().chain(&kept[end..]).copied().collect();
-            searches += 1;
-            match is_illegal_with(history, &fewer) {
-                Some(true) => kept = fewer,
-                Some(false) | None => place = end,
-            }
-        }
-        size /= 2;
-    }
-    let without =
-        |left_out: &Stamp| kept.iter().copied().filter(|stamp| stamp != left_out).collect::<Vec<_>>();
-    let minimal = kept.iter().all(|stamp| is_illegal_with(history, &without(stamp)) == Some(false));
-    Core { kept, minimal }
+fn is_illegal(found: &Found) -> bool {
+    matches!(found, Found::Illegal(_))
 }
 
-/// Whether a history is illegal with only some answers known; none where that takes too long to find out.
+/// Whether a history is illegal with only some answers known.
 ///
 /// Which unknown operation made which revision can take long to search. So the answers of the others are kept at
-/// first, but as if they had come at the end: what is legal so is legal all the more without them.
-fn is_illegal_with(history: &StoreHistory, kept: &[Stamp]) -> Option<bool> {
-    match is_illegal(&keep_late(history, kept)) {
-        Some(false) => Some(false),
-        Some(true) | None => is_illegal(&keep(history, kept)),
+/// first, but as if they had come at the end: what is legal so is legal all the more without them. Those `apart` are
+/// not, for they contradict what is kept whenever they come.
+fn search_with(history: &StoreHistory, kept: &[Stamp], apart: &[Stamp]) -> Found {
+    match search(&keep_late(history, kept, apart)) {
+        Found::Legal => Found::Legal,
+        Found::Illegal(_) | Found::Undecided => search(&keep(history, kept)),
     }
 }
 
@@ -252,14 +245,18 @@ fn keep(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
     History::new(operations.collect()).expect("a part of a history is one")
 }
 
-/// The history with only some answers known in time. The others came as late as can be; reads among them are left out.
-fn keep_late(history: &StoreHistory, kept: &[Stamp]) -> StoreHistory {
+/// The history with only some answers known in time. The others came as late as can be, but for reads, which are left
+/// out, and those `apart`, which are not known.
+fn keep_late(history: &StoreHistory, kept: &[Stamp], apart: &[Stamp]) -> StoreHistory {
     let kept: BTreeSet<Stamp> = kept.iter().copied().collect();
     let operations = history.operations().iter().zip(0u32..).filter_map(|(operation, number)| {
         let reads = operation.input.kv().is_some_and(Request::is_read_only);
         match (&operation.outcome, kept.contains(&operation.invoke)) {
             (_, true) | (Outcome::Unknown, false) => Some(operation.clone()),
             (Outcome::Answered { .. }, false) if reads => None,
+            (Outcome::Answered { .. }, false) if apart.contains(&operation.invoke) => {
+                Some(forgotten(operation))
+            }
             (Outcome::Answered { output, .. }, false) => {
                 let at = Stamp { time_ns: u64::MAX, order: LATE_ORDERS + u64::from(number) };
                 let outcome = Outcome::Answered { at, output: output.clone() };
@@ -350,29 +347,47 @@ fn refused(
 
 /// Two of the core that contradict each other by revision and time alone.
 fn conflict(core: &[&StoreOperation], place: &impl Fn(&StoreOperation) -> Option<usize>) -> Option<Conflict> {
-    let revision = |it: &StoreOperation| it.outcome.output()?.as_ref().ok()?.revision();
-    for first in core {
-        for second in core {
-            let (Some(known), Some(shown)) = (revision(first), revision(second)) else { continue };
-            let before = first.outcome.returned().is_some_and(|at| at < second.invoke);
-            // A write shows the state before its own revision.
-            let seen = shown - i64::from(wrote(second));
-            if before && seen < known {
-                return Some(Conflict::Stale { earlier: place(first)?, later: place(second)?, known, shown });
-            }
-            if first.invoke < second.invoke && known == shown && wrote(first) && wrote(second) {
-                return Some(Conflict::SameRevision {
-                    first: place(first)?,
-                    second: place(second)?,
-                    revision: known,
-                });
-            }
-        }
-    }
-    None
+    let (first, second) = conflicting(core)?;
+    let (known, shown) = (revision(first)?, revision(second)?);
+    Some(match known == shown && wrote(first) && wrote(second) {
+        true => Conflict::SameRevision { first: place(first)?, second: place(second)?, revision: known },
+        false => Conflict::Stale { earlier: place(first)?, later: place(second)?, known, shown },
+    })
 }
 
-/// A legal order of the core without each one of its answers.
+/// Two answers that contradict each other by revision and time alone: of those with the second asked first, the closest
+/// in time.
+fn conflicting<'a>(operations: &[&'a StoreOperation]) -> Option<(&'a StoreOperation, &'a StoreOperation)> {
+    let contradicts = |first: &StoreOperation, second: &StoreOperation| {
+        let same = first.invoke < second.invoke
+            && wrote(first)
+            && wrote(second)
+            && revision(first) == revision(second);
+        is_stale(first, second) || (same && revision(first).is_some())
+    };
+    operations.iter().find_map(|second| {
+        let firsts = operations.iter().rev().filter(|first| first.invoke < second.invoke);
+        firsts.copied().find(|first| contradicts(first, second)).map(|first| (first, *second))
+    })
+}
+
+/// The revision of the state that an answer shows; none where it need not be the latest.
+fn revision(operation: &StoreOperation) -> Option<i64> {
+    if !operation.input.is_ordered() {
+        return None;
+    }
+    operation.outcome.output()?.as_ref().ok()?.revision()
+}
+
+/// Whether the second was asked after the first had been answered, and was answered from an earlier state.
+fn is_stale(first: &StoreOperation, second: &StoreOperation) -> bool {
+    let (Some(known), Some(shown)) = (revision(first), revision(second)) else { return false };
+    let before = first.outcome.returned().is_some_and(|at| at < second.invoke);
+    // A write shows the state before its own revision.
+    before && shown - i64::from(wrote(second)) < known
+}
+
+/// A legal order of the core without each one of its answers, as far as it is known that there is one.
 fn orders_without(
     history: &StoreHistory,
     legal_until: Stamp,
@@ -380,20 +395,102 @@ fn orders_without(
     place: &impl Fn(&StoreOperation) -> Option<usize>,
 ) -> Vec<OrderWithout> {
     let history = until_next(history, legal_until);
-    let by_stamp: BTreeMap<Stamp, &StoreOperation> =
-        history.operations().iter().map(|operation| (operation.invoke, operation)).collect();
+    let apart: Vec<Stamp> = core.iter().map(|operation| operation.invoke).collect();
     let without = |left_out: &&StoreOperation| {
-        let rest: Vec<Stamp> =
-            core.iter().map(|operation| operation.invoke).filter(|stamp| *stamp != left_out.invoke).collect();
-        let late = keep_late(&history, &rest);
-        let order = match is_illegal(&late) {
-            Some(false) => legal_order(&late),
-            Some(true) | None => legal_order(&keep(&history, &rest)),
-        };
-        let of_the_rest = order.iter().filter(|stamp| rest.contains(stamp));
-        let order: Vec<usize> =
-            of_the_rest.filter_map(|stamp| place(by_stamp.get(stamp).copied()?)).collect();
+        let mut rest: Vec<&StoreOperation> =
+            core.iter().copied().filter(|operation| operation.invoke != left_out.invoke).collect();
+        let stamps: Vec<Stamp> = rest.iter().map(|operation| operation.invoke).collect();
+        let by_revision = rest.iter().all(|operation| revision(operation).is_some());
+        if !by_revision || search_with(&history, &stamps, &apart) != Found::Legal {
+            return None;
+        }
+        // Where there is a legal order it is that of the revisions: a write comes before those who saw it, and those
+        // who saw the same can keep the order in which they asked.
+        rest.sort_by_key(|operation| (revision(operation), !wrote(operation), operation.invoke));
+        let order = rest.iter().filter_map(|operation| place(operation)).collect();
         Some(OrderWithout { without: place(left_out)?, order })
     };
     core.iter().filter_map(without).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::kv::KeyValue;
+
+    /// One operation of a client of its own, answered from a revision.
+    fn operation(
+        client: u32,
+        times: (u64, u64),
+        request: Request,
+        revision: i64,
+        body: ResponseBody,
+    ) -> StoreOperation {
+        let output = Ok(CallAnswer::Kv(Response { revision, body }));
+        let outcome = Outcome::Answered { at: Stamp::at(times.1), output };
+        Operation { client, invoke: Stamp::at(times.0), input: Call::Kv(request), outcome }
+    }
+
+    fn put(client: u32, times: (u64, u64), key: &str, revision: i64) -> StoreOperation {
+        operation(client, times, Request::put(key, "1"), revision, ResponseBody::Put { prev: None })
+    }
+
+    /// A read that shows the key as it was written by a revision, or not at all.
+    fn get(client: u32, times: (u64, u64), key: &str, revision: i64, written: Option<i64>) -> StoreOperation {
+        let pair = |written: i64| KeyValue {
+            key: key.into(),
+            value: b"1".to_vec(),
+            create_revision: written,
+            mod_revision: written,
+            version: 1,
+            lease: 0,
+        };
+        let kvs: Vec<KeyValue> = written.map(pair).into_iter().collect();
+        let body = ResponseBody::Range { count: kvs.len() as u64, kvs, more: false };
+        operation(client, times, Request::get(key), revision, body)
+    }
+
+    fn explained(operations: Vec<StoreOperation>) -> Option<BrokenOrder> {
+        let places =
+            operations.iter().enumerate().map(|(place, operation)| (operation.invoke, place)).collect();
+        explain(&History::new(operations).unwrap(), &places)
+    }
+
+    #[test]
+    fn a_stale_read_and_what_was_known_before_it_are_the_core() {
+        let written = [put(0, (10, 20), "a", 2), put(1, (30, 40), "b", 3)];
+        let order = explained([&written[..], &[get(2, (50, 60), "a", 2, Some(2))]].concat()).unwrap();
+        assert_eq!(order.conflict, Some(Conflict::Stale { earlier: 1, later: 2, known: 3, shown: 2 }));
+        assert_eq!((&order.core[..], order.minimal), (&[1, 2][..], true));
+        let without = |without: usize, order: usize| OrderWithout { without, order: vec![order] };
+        assert_eq!(order.orders_without, [without(1, 2), without(2, 1)]);
+        assert_eq!((order.legal_until_ns, order.legal_answers), (40, 2));
+        let step = |operation: usize, revision: i64, key: &str| Step {
+            operation,
+            revision,
+            changes: vec![(key.to_string(), Some("1".to_string()))],
+        };
+        assert_eq!(order.steps, [step(0, 2, "a"), step(1, 3, "b")]);
+        assert_eq!(order.refused.iter().map(|refused| refused.operation).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn two_writes_of_one_revision_are_the_core() {
+        let order = explained(vec![put(0, (10, 20), "a", 2), put(1, (11, 21), "b", 2)]).unwrap();
+        assert_eq!(order.conflict, Some(Conflict::SameRevision { first: 0, second: 1, revision: 2 }));
+        assert_eq!((&order.core[..], order.minimal), (&[0, 1][..], true));
+    }
+
+    #[test]
+    fn an_answer_that_nothing_explains_is_a_core_by_itself() {
+        let order = explained(vec![put(0, (10, 20), "a", 2), get(1, (30, 40), "a", 2, None)]).unwrap();
+        assert_eq!(order.conflict, None);
+        assert_eq!((&order.core[..], order.minimal), (&[1][..], true));
+    }
+
+    #[test]
+    fn what_has_a_legal_order_needs_no_explanation() {
+        let concurrent = get(1, (15, 40), "a", 1, None);
+        assert_eq!(explained(vec![put(0, (10, 20), "a", 2), concurrent]), None);
+    }
 }

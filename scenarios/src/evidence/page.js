@@ -53,15 +53,24 @@ function head() {
   } else if (report.verdict === "Held") {
     verdict.className = "held";
     verdict.textContent = "Every check held";
-    sentence.textContent = "All " + report.acknowledged + " answers that clients were given have a legal order, and " +
-      "every acknowledged write was there in the end, on every replica, after " + troubles() + ".";
-    promise.textContent = "Checked: linearizable, durable, replicas equal, snapshots routed, raft, live.";
+    const waived = report.liveness_waived ? WAIVED[report.liveness_waived] : null;
+    sentence.textContent = "All " + report.acknowledged + " answers that clients were given have a legal order" +
+      (waived ? ", after " + troubles() + ". The cluster was not asked to come to rest in the end, for " + waived + "."
+        : ", and every acknowledged write was there in the end, on every replica, after " + troubles() + ".");
+    promise.textContent = "Checked: the order of the answers, reads of the past, " + (waived ? "" : "durability, ") +
+      "equal replicas, leases, compaction, " + (report.watches ? "watches, " : "") + "the routing of snapshots, raft's invariants" + (waived ? "." : ", and that the run came to its end.");
   } else {
     verdict.textContent = "Not completed";
     sentence.textContent = report.verdict.Incomplete ? report.verdict.Incomplete.why : "";
     promise.textContent = "A run that was given up proves nothing.";
   }
 }
+
+// Why a run need not come to its end.
+const WAIVED = {
+  "engine-hangs": "an engine never came back from a call",
+  "majority-without-state": "the engines of a majority had lost their state at once",
+};
 
 const checkName = (check) => check.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
 
@@ -92,8 +101,12 @@ function card(group, first) {
   if (broken.order) parts.push(...orderParts(broken.order));
   if (broken.lost) parts.push(...lostParts(broken.lost));
   if (broken.stream !== null) parts.push(...streamParts(run.streams[broken.stream], broken.message));
-  if (!broken.order && !broken.lost && broken.stream === null) parts.push(linesOf(broken));
-  else parts.push(make("details", {}, make("summary", {}, "In the words of the check"), linesOf(broken)));
+  if (broken.operations.length && !broken.order && !broken.lost)
+    parts.push(make("h3", {}, "The answer"), bars(broken.operations.slice(0, 24)), notation());
+  parts.push(...broken.exhibits.flatMap(exhibit));
+  if (!broken.order && !broken.operations.length && JSON.stringify(broken.exhibits).match(/\/\d+\/\d+\/\d+/)) parts.push(notation());
+  const told = broken.order || broken.lost || broken.stream !== null || broken.operations.length || broken.exhibits.length;
+  parts.push(told ? make("details", {}, make("summary", {}, "In the words of the check"), linesOf(broken)) : linesOf(broken));
   if (others.length) {
     const shown = others.slice(0, 50).map((other) => make("li", {}, rich(other.sentence)));
     parts.push(make("details", {}, make("summary", {}, plural(others.length, "more", "more") + " of the same kind"),
@@ -102,9 +115,20 @@ function card(group, first) {
   return make("article", { class: "card", "data-check": broken.check }, parts);
 }
 
+/** A piece of evidence as a table; what is wrong stands out. */
+function exhibit({ title, heads, rows, rows_left_out }) {
+  const row = ({ cells, wrong }) => make("tr", { class: wrong ? "wrong" : "" },
+    cells.map((cell, at) => make("td", { "data-head": heads[at] }, cell)));
+  return [make("h3", {}, title),
+    make("table", { class: "exhibit" }, make("tr", {}, heads.map((head) => make("th", {}, head))), rows.map(row)),
+    rows_left_out ? make("p", { class: "soft" }, plural(rows_left_out, "row before or after these is", "rows before or after these are") + " left out.") : null];
+}
+
 function linesOf(broken) {
-  const lines = [broken.message, ...broken.lines.slice(0, 60)];
-  return make("div", { class: "mono" }, lines.map((line) => make("div", {}, line)));
+  const lines = [broken.message, ...broken.lines.slice(0, 100)].map((line) => make("div", {}, line));
+  const [first, rest] = [lines.slice(0, 12), lines.slice(12)];
+  return make("div", { class: "mono" }, first,
+    rest.length ? make("details", {}, make("summary", {}, plural(rest.length, "more line", "more lines")), rest) : null);
 }
 
 /** Operations as bars over one time, from the first to the last of them. */
@@ -162,7 +186,7 @@ function orderParts(order) {
   if (order.orders_without.length) {
     const all = order.minimal ? "Leave out any one of them, and the others have a legal order:" : "Orders of the others, without one:";
     const items = order.orders_without.slice(0, 12).map(({ without, order }) => make("li", {},
-      "without " + name(without) + ": ", order.length ? order.flatMap((place, at) => [at ? " → " : "", chip(place)]) : "none was found in the time that a page may take"));
+      "without " + name(without) + ": ", order.length ? order.flatMap((place, at) => [at ? " → " : "", chip(place)]) : "nothing is left"));
     parts.push(make("h3", {}, "The legal partial orders"), make("p", {}, all), make("ol", { class: "orders" }, items));
   }
   parts.push(make("h3", {}, "How far a legal order goes"), make("p", {},
@@ -213,7 +237,7 @@ function stepper(order) {
   choose(steps.length - 1);
   setTimeout(() => (list.scrollTop = list.scrollHeight));
   const left = make("div", {}, order.steps_left_out ? make("p", { class: "soft" }, "The first " + order.steps_left_out + " steps are left out.") : null,
-    steps.length ? list : make("p", {}, "Nothing comes before it."));
+    steps.length ? list : make("p", {}, order.legal_answers ? "It was not found in the time that a page may take." : "Nothing comes before it."));
   return make("div", { class: "columns" }, left, panel);
 }
 
@@ -243,7 +267,7 @@ function lostParts(lost) {
 function streamParts(stream, message) {
   const party = (what, it) => make("div", {}, make("b", {}, what + ": node " + it.node), make("div", {}, it.engine + ", release " + it.release),
     make("div", { class: "soft" }, "can read " + it.reads));
-  const rule = message.replace(/^stream \d+ /, "");
+  const rule = message.replace(/^stream \d+ /, "it ");
   const bare = make("p", { class: "soft" }, "A bare stream has no header before its body: the only form that release 1 knows.");
   return [make("h3", {}, "The snapshot stream"), make("div", { class: "flow" },
     party("Sender", stream.sender), make("span", {}, "→"),
@@ -253,7 +277,7 @@ function streamParts(stream, message) {
       make("div", {}, "begins with " + stream.form), make("div", { class: "mono" }, stream.first_bytes),
       make("div", { class: "why" }, rule)),
     make("span", {}, "→"), party("Receiver", stream.receiver)),
-    rule.includes("Bare") ? bare : null, make("p", {}, stream.outcome ? "What the receiver made of it, at " + exactly(stream.outcome[0]) + ": " + stream.outcome[1] + "."
+    rule.includes("must be bare") ? bare : null, make("p", {}, stream.outcome ? "What the receiver made of it, at " + exactly(stream.outcome[0]) + ": " + stream.outcome[1] + "."
       : "Nothing is known of what the receiver made of it.")];
 }
 

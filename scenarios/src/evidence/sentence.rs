@@ -47,7 +47,7 @@ pub(crate) fn promise(check: Check) -> &'static str {
 }
 
 /// Virtual time as a reader sees it.
-fn seconds(at_ns: u64) -> String {
+pub(super) fn seconds(at_ns: u64) -> String {
     format!("{:.3} s", at_ns as f64 / 1e9)
 }
 
@@ -67,6 +67,8 @@ pub(crate) fn of_order(order: &BrokenOrder, operations: &[ClientOperation]) -> S
             let (earlier, later) = (&operations[*earlier], &operations[*later]);
             let returned = earlier.return_ns.unwrap_or(earlier.invoke_ns);
             let did = match later.kind {
+                // Only a write can contradict the revision that was known: it says that it made that one.
+                _ if known == shown => "was told that it made",
                 OperationKind::Read => "was answered from the outdated",
                 OperationKind::Write
                 | OperationKind::Delete
@@ -91,7 +93,7 @@ pub(crate) fn of_order(order: &BrokenOrder, operations: &[ClientOperation]) -> S
                 whose(first),
                 asked(first),
                 whose(second),
-                asked(second)
+                asked(second).trim_end_matches(',')
             )
         }
         None => contradiction(order, operations),
@@ -170,7 +172,7 @@ pub(crate) fn of_lost(lost: &LostWrites, operations: &[ClientOperation]) -> Stri
 }
 
 /// `node 1`, `nodes 1 and 2`, `nodes 1, 2 and 3`.
-fn list(noun: &str, of: &[String]) -> String {
+pub(super) fn list(noun: &str, of: &[String]) -> String {
     match of {
         [] => format!("no {noun}"),
         [one] => format!("{noun} {one}"),
@@ -183,7 +185,7 @@ pub(crate) fn of_stream(stream: &SnapshotStream, message: &str) -> String {
     let outcome =
         stream.outcome.as_ref().map_or(String::new(), |(_, what)| format!(" The receiver: {what}."));
     format!(
-        "At {} {} sent {} a snapshot stream that breaks the format: {message}.{outcome}",
+        "At {} {} sent {} a snapshot stream that breaks the format: it {message}.{outcome}",
         seconds(stream.at_ns),
         party(&stream.sender),
         party(&stream.receiver),
@@ -194,11 +196,94 @@ fn party(party: &Party) -> String {
     format!("node {} (release {}, {})", party.node, party.release, party.engine)
 }
 
+/// Of a watch that went wrong. `keys` says which keys it is of, and from when on; `detail` is the check's.
+pub(crate) fn of_watch(check: Check, client: u32, node: u64, keys: &str, detail: &str) -> String {
+    let wrong = match check {
+        Check::WatchOrdered => "brought its events out of order",
+        Check::WatchUnique => "brought an event twice",
+        Check::WatchAtomic => "tore the events of a revision apart",
+        Check::WatchReliable => "left an event out, or invented one",
+        Check::WatchResumable => "did not begin where it had to",
+        Check::WatchBookmarkable => "was wrong about how far it had come",
+        Check::WatchFiltered => "brought what was not asked for",
+        Check::WatchCreated => "did not say as it must that it stands, or is over",
+        Check::WatchPrevious => "showed a wrong value from before an event",
+        Check::Linearizable
+        | Check::Serializable
+        | Check::Durable
+        | Check::ReplicasEqual
+        | Check::Routing
+        | Check::Raft
+        | Check::Live
+        | Check::Lease
+        | Check::Compaction
+        | Check::Engine
+        | Check::Deterministic => "went wrong",
+    };
+    format!("The watch that client {client} had on node {node}, of {keys}, {wrong}: {detail}.")
+}
+
+/// Of an answer that is wrong by itself.
+pub(crate) fn of_answer(operation: &ClientOperation, why: &str) -> String {
+    format!(
+        "A wrong answer: at {} {} {} was answered `{}`, but {why}.",
+        seconds(operation.return_ns.unwrap_or(operation.invoke_ns)),
+        whose(operation),
+        asked(operation),
+        in_short(&operation.told),
+    )
+}
+
 /// Of any other violation.
 pub(crate) fn of_message(violation: &Violation) -> String {
-    let mut letters = violation.message.chars();
+    let message = in_seconds(&violation.message);
+    let mut letters = message.chars();
     match letters.next() {
         Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str().trim_end_matches('.')),
         None => format!("The check `{}` failed.", violation.check),
+    }
+}
+
+/// Letters of a value, or an answer, inside a sentence.
+const LETTERS_SHOWN: usize = 100;
+
+/// The beginning of a text that may be long.
+pub(super) fn in_short(text: &str) -> String {
+    match text.char_indices().nth(LETTERS_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+/// What a check says, with its nanoseconds as seconds: exactly, for a nanosecond may be what it is about.
+pub(super) fn in_seconds(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let before = words.last().and_then(|word| word.parse::<u64>().ok());
+        match (before, word.strip_prefix("ns")) {
+            (Some(ns), Some(rest)) => {
+                let exact = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+                words.pop();
+                words.push(exact.trim_end_matches('0').trim_end_matches('.').to_string());
+                words.push(format!("s{rest}"));
+            }
+            (None, _) | (_, None) => words.push(word.to_string()),
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_become_seconds_and_stay_exact() {
+        assert_eq!(
+            in_seconds(
+                "ended at 8999999999 ns, but was promised until 9000000000 ns; 12 nodes, at 4000 ns: x"
+            ),
+            "ended at 8.999999999 s, but was promised until 9 s; 12 nodes, at 0.000004 s: x"
+        );
     }
 }
