@@ -125,6 +125,8 @@ pub struct Report {
     pub findings: Vec<EngineFinding>,
     /// Why liveness was not asked for; none where it was.
     pub liveness_waived: Option<LivenessWaiver>,
+    /// Whether the replicas came to hold the same in the end. Only then are acknowledged writes looked for in them.
+    pub converged: bool,
     /// What the run is known to have reached.
     pub milestones: BTreeSet<Milestone>,
     /// The routes of upgrades that were taken to their end, by the names of [`crate::upgrades::Route`].
@@ -190,6 +192,7 @@ impl Report {
         report.findings.extend(hanging(evidence));
         report.findings.extend(contradicted(evidence));
         report.liveness_waived = oracles::liveness_waiver(evidence);
+        report.converged = evidence.converged_at.is_some();
         report.milestones = milestones::reached(evidence);
         report.milestones.extend(judgement.served_rot.then_some(Milestone::RotServed));
         report.upgrade_routes = upgrades::routes_taken(evidence).iter().map(ToString::to_string).collect();
@@ -253,6 +256,7 @@ impl Report {
             watch_events: 0,
             findings: Vec::new(),
             liveness_waived: None,
+            converged: false,
             milestones: BTreeSet::new(),
             upgrade_routes: BTreeSet::new(),
             verdict: Verdict::Held,

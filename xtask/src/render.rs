@@ -143,8 +143,9 @@ fn findings(report: &Report) -> String {
 fn held(text: &mut String, report: &Report) {
     line!(
         text,
-        "  checks       linearizable · serializable · durable · replicas equal · lease · compaction · routing · raft · \
-         {}{}      trace {:016x}",
+        "  checks       linearizable · serializable · {} · replicas equal · lease · compaction · routing · raft · {}{}      \
+         trace {:016x}",
+        if report.converged { "durable" } else { "durable (not judged)" },
         if report.watches > 0 { "watch · " } else { "" },
         if report.liveness_waived.is_some() { "live (waived)" } else { "live" },
         report.trace

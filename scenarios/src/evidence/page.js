@@ -55,9 +55,10 @@ function head() {
     verdict.textContent = "Every check held";
     const waived = report.liveness_waived ? WAIVED[report.liveness_waived] : null;
     sentence.textContent = "All " + report.acknowledged + " answers that clients were given have a legal order" +
-      (waived ? ", after " + troubles() + ". The cluster was not asked to come to rest in the end, for " + waived + "."
-        : ", and every acknowledged write was there in the end, on every replica, after " + troubles() + ".");
-    promise.textContent = "Checked: the order of the answers, reads of the past, " + (waived ? "" : "durability, ") +
+      (report.converged ? ", and every acknowledged write was there in the end, on every replica, after " + troubles() + "."
+        : ", after " + troubles() + ". Whether acknowledged writes survived was not judged: the replicas did not come to rest.") +
+      (waived ? " They need not, for " + waived + "." : "");
+    promise.textContent = "Checked: the order of the answers, reads of the past, " + (report.converged ? "durability, " : "") +
       "equal replicas, leases, compaction, " + (report.watches ? "watches, " : "") + "the routing of snapshots, raft's invariants" + (waived ? "." : ", and that the run came to its end.");
   } else {
     verdict.textContent = "Not completed";
