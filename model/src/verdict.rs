@@ -53,6 +53,32 @@ pub enum Check {
 }
 
 impl Check {
+    /// Whether it is one of the nine guarantees of watches.
+    pub fn is_of_watches(self) -> bool {
+        match self {
+            Check::WatchOrdered
+            | Check::WatchUnique
+            | Check::WatchAtomic
+            | Check::WatchReliable
+            | Check::WatchResumable
+            | Check::WatchBookmarkable
+            | Check::WatchFiltered
+            | Check::WatchCreated
+            | Check::WatchPrevious => true,
+            Check::Linearizable
+            | Check::Serializable
+            | Check::Durable
+            | Check::ReplicasEqual
+            | Check::Routing
+            | Check::Raft
+            | Check::Live
+            | Check::Lease
+            | Check::Compaction
+            | Check::Engine
+            | Check::Deterministic => false,
+        }
+    }
+
     /// Every check, in the order in which reports list them.
     pub const ALL: [Check; 20] = [
         Check::Linearizable,

@@ -72,14 +72,14 @@ fn rots_as_it_is_read(engine: EngineId) -> bool {
 }
 
 /// How many bytes at the end of a file of lsm-tree or fjall may be taken for sizes of memory: versions and journals
-/// anywhere, tables and blob files in their tables of contents.
+/// anywhere, tables in their tables of contents. (Our stores keep no values apart, and so have no blob files.)
 fn bytes_taken_for_memory(path: &str) -> u64 {
     const TABLE_OF_CONTENTS: u64 = 1_024;
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_version = name.strip_prefix('v').is_some_and(|number| number.parse::<u64>().is_ok());
     match is_version || name.ends_with(".jnl") {
         true => u64::MAX,
-        false if folder.ends_with("/tables") || folder.ends_with("/blobs") => TABLE_OF_CONTENTS,
+        false if folder.ends_with("/tables") => TABLE_OF_CONTENTS,
         false => 0,
     }
 }
@@ -265,8 +265,17 @@ mod tests {
             assert_eq!(bytes_taken_for_memory(path), u64::MAX, "{path}");
         }
         assert_eq!(bytes_taken_for_memory("/replica/store/data/keyspaces/1/tables/7"), 1_024);
-        for path in ["/replica/store/data/db", "/replica/store/data/data.redb", "/replica/store/data/vlog"] {
+        for path in ["/replica/store/data/db", "/replica/store/data/data.redb", "/replica/store/data/blobs/7"]
+        {
             assert_eq!(bytes_taken_for_memory(path), 0, "{path}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_a_damaged_log_is_known_by_its_words() {
+        let error = "raft log: raft log segment raft/0001 is damaged at byte 40: rot. This replica may have promised \
+                     what is lost, so its log was not opened";
+        assert!(is_refusal_of_log(error));
+        assert!(!is_refusal_of_log("raft log: the sync of raft/0001 failed"));
     }
 }

@@ -59,28 +59,7 @@ impl Catcher {
     pub fn is(self, check: Check) -> bool {
         match self {
             Self::One(one) => one == check,
-            Self::Watch => match check {
-                Check::WatchOrdered
-                | Check::WatchUnique
-                | Check::WatchAtomic
-                | Check::WatchReliable
-                | Check::WatchResumable
-                | Check::WatchBookmarkable
-                | Check::WatchFiltered
-                | Check::WatchCreated
-                | Check::WatchPrevious => true,
-                Check::Linearizable
-                | Check::Serializable
-                | Check::Durable
-                | Check::ReplicasEqual
-                | Check::Routing
-                | Check::Raft
-                | Check::Live
-                | Check::Lease
-                | Check::Compaction
-                | Check::Engine
-                | Check::Deterministic => false,
-            },
+            Self::Watch => check.is_of_watches(),
         }
     }
 }

@@ -96,8 +96,8 @@ pub(crate) struct CheckArguments {
     /// nanoseconds.
     #[arg(long, value_name = "STEPS", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: u64,
-    /// How many threads share the partitions. Histories of a store like etcd, and of more than 100,000 operations, which
-    /// are checked in parts, take one thread.
+    /// How many threads share the partitions, at most. Histories of a store like etcd, and of more than 100,000
+    /// operations, which are checked in parts, take one thread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) jobs: u32,
     /// Print each verdict as a line of JSON.

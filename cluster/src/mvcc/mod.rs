@@ -141,7 +141,7 @@ enum IndexWrites {
     },
     /// In the batch of the entry; but defragmentation goes back to that of the last flush. See [`Defragment`].
     GoesBack {
-        /// Index and term that were applied when the last flush began.
+        /// Index and term that were applied when the last flush, or snapshot, began.
         flushed: (u64, u64),
         /// Whether the engine has that index, and data of later ones.
         is_behind: bool,

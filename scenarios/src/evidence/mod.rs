@@ -254,23 +254,7 @@ impl Case<'_> {
             Check::Linearizable => self.order(&mut broken),
             Check::Durable => self.lost(&mut broken),
             Check::Routing => self.stream(&mut broken),
-            Check::Serializable
-            | Check::ReplicasEqual
-            | Check::Raft
-            | Check::Live
-            | Check::WatchOrdered
-            | Check::WatchUnique
-            | Check::WatchAtomic
-            | Check::WatchReliable
-            | Check::WatchResumable
-            | Check::WatchBookmarkable
-            | Check::WatchFiltered
-            | Check::WatchCreated
-            | Check::WatchPrevious
-            | Check::Lease
-            | Check::Compaction
-            | Check::Engine
-            | Check::Deterministic => self.subject(&mut broken, violation),
+            _told_by_its_subject => self.subject(&mut broken, violation),
         }
         if broken.nodes.is_empty() {
             broken.nodes.extend(broken.operations.iter().filter_map(|place| self.operations[*place].node));

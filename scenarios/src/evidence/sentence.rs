@@ -208,17 +208,7 @@ pub(crate) fn of_watch(check: Check, client: u32, node: u64, keys: &str, detail:
         Check::WatchFiltered => "brought what was not asked for",
         Check::WatchCreated => "did not say as it must that it stands, or is over",
         Check::WatchPrevious => "showed a wrong value from before an event",
-        Check::Linearizable
-        | Check::Serializable
-        | Check::Durable
-        | Check::ReplicasEqual
-        | Check::Routing
-        | Check::Raft
-        | Check::Live
-        | Check::Lease
-        | Check::Compaction
-        | Check::Engine
-        | Check::Deterministic => "went wrong",
+        _not_of_watches => "went wrong",
     };
     format!("The watch that client {client} had on node {node}, of {keys}, {wrong}: {detail}.")
 }

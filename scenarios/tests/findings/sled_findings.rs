@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Long enough for sled's own threads to let go of the files of a database that was closed.
-const CLOSING: Duration = Duration::from_secs(2);
+pub(crate) const CLOSING: Duration = Duration::from_secs(2);
 
 fn put_and_flush(db: &sled::Db, key: &str) -> Result<(), String> {
     db.insert(key, "value").map_err(text)?;
