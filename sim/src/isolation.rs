@@ -4,6 +4,7 @@
 //! equal; whatever an engine does to its process (panic, abort, exhaust memory, spin), the parent classifies
 //! the end and goes on.
 
+use crate::interpose::HeapPages;
 use crate::interpose::child::{self, Child, Limits, Status};
 use std::io::{self, Read};
 use std::sync::Once;
@@ -54,6 +55,7 @@ struct Running<K> {
     key: K,
     child: Child,
     core: usize,
+    pages: HeapPages,
     result: Vec<u8>,
     errors: Vec<u8>,
     open: [bool; 2],
@@ -66,12 +68,14 @@ pub struct Farm<K> {
     allowance: Allowance,
     cores: Vec<usize>,
     running: Vec<Running<K>>,
+    /// Pages that no child has now.
+    free_pages: Vec<HeapPages>,
 }
 
 impl<K> Farm<K> {
     /// A farm without children.
     pub fn new(allowance: Allowance) -> Self {
-        Self { allowance, cores: child::cores(), running: Vec::new() }
+        Self { allowance, cores: child::cores(), running: Vec::new(), free_pages: Vec::new() }
     }
 
     /// How many children run now.
@@ -94,11 +98,16 @@ impl<K> Farm<K> {
                 (self.running.iter().filter(|running| running.core == *core).count(), *core)
             });
         let limits = Limits { processor_time: self.allowance.real_time * 2, core_pin: core };
-        let child = child::fork(limits, work)?;
+        let pages = self.free_pages.pop().map_or_else(HeapPages::new, Ok)?;
+        let child = child::fork(limits, || {
+            pages.lend();
+            work()
+        })?;
         self.running.push(Running {
             key,
             child,
             core: core.unwrap_or(0),
+            pages,
             result: Vec::new(),
             errors: Vec::new(),
             open: [true; 2],
@@ -116,8 +125,9 @@ impl<K> Farm<K> {
         let give_up = Instant::now() + patience;
         loop {
             if let Some(index) = self.running.iter().position(|running| running.open == [false; 2]) {
-                let running = self.running.remove(index);
-                return running.finish().map(Some);
+                let (ended, pages) = self.running.remove(index).finish()?;
+                self.free_pages.push(pages);
+                return Ok(Some(ended));
             }
             if self.running.is_empty() || Instant::now() >= give_up {
                 return Ok(None);
@@ -179,7 +189,8 @@ impl<K> Running<K> {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<(K, Ended)> {
+    /// Waits for its end; what it left, and its pages, which are free then.
+    fn finish(self) -> io::Result<((K, Ended), HeapPages)> {
         let (status, peak_bytes, processor_time) = self.child.wait()?;
         let end = match status {
             Status::Exited(0) => End::Finished(self.result),
@@ -191,7 +202,7 @@ impl<K> Running<K> {
             Status::Signalled(signal) => End::Signalled(signal),
         };
         let errors = String::from_utf8_lossy(&self.errors).into_owned();
-        Ok((self.key, Ended { end, errors, peak_bytes, processor_time }))
+        Ok(((self.key, Ended { end, errors, peak_bytes, processor_time }), self.pages))
     }
 }
 

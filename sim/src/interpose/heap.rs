@@ -11,13 +11,15 @@
 //!
 //! Most runs are short, and forked from a parent whose memory they share until one of both writes to it: so nothing in
 //! a run takes a block from the system's allocator, or gives one back to it, which would copy the pages where its lists
-//! run.
+//! run. And their first pages are lent by the parent ([`Pages`]), which keeps them for the next run.
 
 use super::{child, real};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 const PROGRAM_BASE: usize = 0x2000_0000_0000;
 const MACHINE_BASE: usize = 0x2100_0000_0000;
@@ -32,10 +34,41 @@ const LARGEST_CLASS_BITS: u32 = 26;
 /// Free blocks of a class above this one give their pages back to the kernel.
 const LARGEST_RESIDENT_BITS: u32 = 20;
 const PAGE_BYTES: usize = 4096;
+const READ_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+/// Small pages for the first bytes of a run's heap, which outlive it: the kernel need not find, clear and take back new
+/// ones for every child. The child clears them before it uses them, so that it cannot tell them from new ones.
+#[derive(Debug)]
+pub(crate) struct Pages(File);
+
+impl Pages {
+    /// Pages for one child at a time.
+    ///
+    /// # Errors
+    /// Where the host has no descriptor or memory left.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: the name is a C string.
+        let descriptor = unsafe { libc::memfd_create(c"heap".as_ptr(), libc::MFD_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and owned by nobody else.
+        let file = unsafe { File::from_raw_fd(descriptor) };
+        file.set_len(SMALL_PAGES_BYTES as u64)?;
+        Ok(Self(file))
+    }
+
+    /// In a child: has its heap begin on these pages once it is active.
+    pub(crate) fn lend(&self) {
+        HEAP.lent.store(self.0.as_raw_fd(), Ordering::Relaxed);
+    }
+}
 
 /// The process's allocator.
 struct Heap {
     active: AtomicBool,
+    /// Descriptor of the [`Pages`] that the program's arena begins on; none below zero.
+    lent: AtomicI32,
     /// Whether the machine's own work goes past the arena now.
     bypassed: AtomicBool,
     locked: AtomicBool,
@@ -52,6 +85,8 @@ struct Arena {
     next: usize,
     /// Up to where the kernel has given pages, or will give them as they are touched.
     prepared: usize,
+    /// Whether the small pages were another run's before this one.
+    lent: bool,
     /// Bytes of blocks that are handed out, and how many there may be.
     used_bytes: usize,
     limit_bytes: usize,
@@ -64,6 +99,7 @@ unsafe impl Sync for Heap {}
 #[global_allocator]
 static HEAP: Heap = Heap {
     active: AtomicBool::new(false),
+    lent: AtomicI32::new(-1),
     bypassed: AtomicBool::new(false),
     locked: AtomicBool::new(false),
     arenas: UnsafeCell::new(Arenas { program: Arena::new(PROGRAM_BASE), machine: Arena::new(MACHINE_BASE) }),
@@ -82,6 +118,7 @@ pub(crate) fn activate(limit_bytes: u64) {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     HEAP.locked(|arenas| {
         arenas.program.map();
+        arenas.program.borrow_pages(HEAP.lent.load(Ordering::Relaxed));
         arenas.program.limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
         arenas.machine.map();
     });
@@ -170,12 +207,20 @@ fn advise(address: usize, bytes: usize, advice: libc::c_int) -> bool {
     unsafe { real::madvise(address as *mut libc::c_void, bytes, advice) == 0 }
 }
 
+/// Maps empty pages that are given as they are touched; where they lie.
+fn map_anonymous(address: usize, bytes: usize, place: libc::c_int) -> usize {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | place;
+    // SAFETY: an anonymous mapping at an address that is free, or in an arena where no block lies, disturbs nobody.
+    unsafe { libc::mmap(address as *mut libc::c_void, bytes, READ_WRITE, flags, -1, 0) as usize }
+}
+
 impl Arena {
     const fn new(base: usize) -> Self {
         Self {
             base,
             next: base,
             prepared: base,
+            lent: false,
             used_bytes: 0,
             limit_bytes: ARENA_BYTES,
             free: [0; LARGEST_CLASS_BITS as usize + 1],
@@ -187,22 +232,25 @@ impl Arena {
     }
 
     fn map(&mut self) {
-        // SAFETY: an anonymous mapping at an address that must be free (FIXED_NOREPLACE) disturbs nobody.
-        let mapped = unsafe {
-            libc::mmap(
-                self.base as *mut libc::c_void,
-                ARENA_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
-                -1,
-                0,
-            )
-        };
-        assert_eq!(mapped as usize, self.base, "the fixed heap's address range is taken");
+        let mapped = map_anonymous(self.base, ARENA_BYTES, libc::MAP_FIXED_NOREPLACE);
+        assert_eq!(mapped, self.base, "the fixed heap's address range is taken");
         // A long run touches tens of megabytes and ends: by huge pages the kernel gives them in some dozen faults
         // instead of ten thousand. Where it cannot, nothing but time is lost.
         advise(self.base + SMALL_PAGES_BYTES, ARENA_BYTES - SMALL_PAGES_BYTES, libc::MADV_HUGEPAGE);
-        self.prepare_up_to(self.base + STEP_BYTES);
+    }
+
+    /// Puts the pages behind `descriptor`, if it is one, in the place of the first small ones.
+    fn borrow_pages(&mut self, descriptor: libc::c_int) {
+        if descriptor < 0 {
+            return;
+        }
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // SAFETY: the range is the arena's own, and nothing lies in it yet.
+        let mapped = unsafe {
+            libc::mmap(self.base as *mut libc::c_void, SMALL_PAGES_BYTES, READ_WRITE, flags, descriptor, 0)
+        };
+        assert_eq!(mapped as usize, self.base, "the pages of the parent can be mapped");
+        self.lent = true;
     }
 
     /// Has the kernel give small pages for the block of `bytes` bytes that was just placed last, and for those after
@@ -212,18 +260,34 @@ impl Arena {
         if self.next <= self.prepared || self.prepared >= small_end {
             return;
         }
-        if bytes > STEP_BYTES {
-            // Large blocks are seldom touched to their last byte.
-            self.prepared = self.next.next_multiple_of(PAGE_BYTES);
-            return;
+        if bytes <= STEP_BYTES {
+            self.prepare_up_to(self.next.next_multiple_of(STEP_BYTES).min(small_end));
+        } else {
+            self.skip(self.next - bytes, self.next.next_multiple_of(PAGE_BYTES));
         }
-        self.prepare_up_to(self.next.next_multiple_of(STEP_BYTES).min(small_end));
     }
 
     fn prepare_up_to(&mut self, end: usize) {
-        let given = advise(self.prepared, end - self.prepared, libc::MADV_POPULATE_WRITE);
-        // Before Linux 5.14 the kernel knows no such advice, and gives each page when it is touched.
-        self.prepared = if given { end } else { self.base + ARENA_BYTES };
+        let (begin, bytes) = (self.prepared, end - self.prepared);
+        self.prepared = end;
+        if self.lent {
+            // To read them is enough to have them all, and to write to them.
+            advise(begin, bytes, libc::MADV_POPULATE_READ);
+            // SAFETY: the range is the arena's own, writable, and holds no block yet.
+            unsafe { std::ptr::write_bytes(begin as *mut u8, 0, bytes) };
+        } else if !advise(begin, bytes, libc::MADV_POPULATE_WRITE) {
+            // Before Linux 5.14 the kernel knows no such advice, and gives each page when it is touched.
+            self.prepared = self.base + ARENA_BYTES;
+        }
+    }
+
+    /// Leaves the pages of a large block to be given as they are touched: it seldom is, to its last byte.
+    fn skip(&mut self, begin: usize, end: usize) {
+        if self.lent {
+            let mapped = map_anonymous(begin, end - begin, libc::MAP_FIXED);
+            assert_eq!(mapped, begin, "pages of an arena can be mapped again");
+        }
+        self.prepared = end;
     }
 
     fn allocate(&mut self, layout: Layout) -> usize {
@@ -339,6 +403,32 @@ unsafe impl GlobalAlloc for Heap {
                 self.dealloc(block, layout);
             }
             moved
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_an_earlier_run_are_as_new_ones() {
+        const FREE_BASE: usize = 0x2200_0000_0000;
+        let pages = Pages::new().unwrap();
+        for _run in 0..2 {
+            let mut arena = Arena::new(FREE_BASE);
+            arena.map();
+            arena.borrow_pages(pages.0.as_raw_fd());
+            arena.limit_bytes = ARENA_BYTES;
+            for bytes in [100, 5_000, 100_000, 3 << 20, 64, 40_000] {
+                let address = arena.allocate(Layout::from_size_align(bytes, 8).unwrap());
+                // SAFETY: the block was just handed out, and is mapped.
+                let block = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, bytes) };
+                assert!(block.iter().all(|&byte| byte == 0), "{bytes} bytes");
+                block.fill(0xa5);
+            }
+            // SAFETY: nobody holds a block of this arena any more.
+            assert_eq!(unsafe { libc::munmap(FREE_BASE as *mut libc::c_void, ARENA_BYTES) }, 0);
         }
     }
 }

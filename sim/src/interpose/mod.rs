@@ -59,7 +59,7 @@ pub(crate) use host_mapping::{HostMapping, host_truncate};
 pub use backtraces::{Frame, resolve as describe_frames};
 pub(crate) use backtraces::{describe, frames_of, own_frames, start_watchdog};
 pub(crate) use baton::{BatonCell, become_runtime};
-pub(crate) use heap::{activate as activate_heap, bypass as bypass_heap};
+pub(crate) use heap::{Pages as HeapPages, activate as activate_heap, bypass as bypass_heap};
 pub(crate) use hermetic::enforce as enforce_hermetic;
 pub(crate) use mapping::{MappedMemory, collect_stores};
 pub(crate) use thread::{NativeThread, is_simulated, park};
