@@ -62,6 +62,21 @@ pub(crate) fn sync_tree(dir: &Path) -> Result<()> {
     sync_dir(dir)
 }
 
+/// How often a directory is listed anew in which files come and go.
+const LISTINGS: usize = 1_000;
+
+/// As [`sync_tree`], below an open engine: its threads may rename or remove a file between its being listed and being
+/// opened. Then everything is listed and synced again.
+pub(crate) fn sync_tree_in_use(dir: &Path) -> Result<()> {
+    for _listing in 1..LISTINGS {
+        match sync_tree(dir) {
+            Err(EngineError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            synced => return synced,
+        }
+    }
+    sync_tree(dir)
+}
+
 /// Replaces the file `path` by what `fill` writes, in one step: after a crash there is the old file or the new.
 pub(crate) fn replace_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let temporary = path.with_added_extension(TEMPORARY_SUFFIX);
@@ -205,5 +220,36 @@ fn parent(path: &Path) -> PathBuf {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_path_buf(),
         None => path.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_directory_is_synced_while_files_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temporary, name) = (dir.path().join("a.tmp"), dir.path().join("b"));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    fs::write(&temporary, "content").unwrap();
+                    fs::rename(&temporary, &name).unwrap();
+                    fs::remove_file(&name).unwrap();
+                }
+            });
+            let synced: Result<()> = (0..200).try_for_each(|_| sync_tree_in_use(dir.path()));
+            done.store(true, Ordering::Relaxed);
+            synced.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_no_directory_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(sync_tree_in_use(&dir.path().join("missing")).is_err());
     }
 }

@@ -52,7 +52,7 @@ pub fn open_data_dir(dir: &Path, wanted: EngineId, options: &Options) -> Result<
     durable::sync_name(dir)?;
     let backend = engine.open(&data, options)?;
     if options.sync_after_open {
-        durable::sync_tree(&data)?;
+        durable::sync_tree_in_use(&data)?;
     }
     Ok(backend)
 }

@@ -2,6 +2,7 @@
 
 use super::node::{MarkKind, engine};
 use super::sentence::list;
+use super::stream::shipped;
 use cluster::{InstallStep, Membership, Recovery, ReplicaEvent, SendOutcome, SnapshotOutcome};
 use std::collections::BTreeSet;
 
@@ -78,7 +79,8 @@ fn started(event: &ReplicaEvent) -> String {
 fn of_snapshot(event: &ReplicaEvent) -> Option<String> {
     Some(match event {
         ReplicaEvent::SnapshotSent { to, index, wire_bytes, shipment, .. } => {
-            format!("sends node {to} a snapshot of index {index}: {shipment:?}, {wire_bytes} bytes")
+            let what = shipped(shipment);
+            format!("sends node {to} a snapshot of index {index}: {what}, {wire_bytes} bytes")
         }
         ReplicaEvent::SnapshotSendEnded { to, index, outcome } => {
             let how = match outcome {

@@ -4,6 +4,7 @@ use super::node::{engine, nanoseconds};
 use crate::observation::Observed;
 use cluster::{Hello, ReplicaEvent, SnapshotOutcome};
 use serde::{Deserialize, Serialize};
+use snapshots::Shipment;
 use std::collections::BTreeMap;
 
 /// A snapshot stream: what was sent, and what became of it. Times are virtual nanoseconds.
@@ -19,8 +20,6 @@ pub struct SnapshotStream {
     pub receiver: Party,
     /// The raft index of the snapshot.
     pub index: u64,
-    /// What the sender chose to send.
-    pub shipment: String,
     /// The size that was announced, in bytes.
     pub announced_bytes: u64,
     /// The size that was sent, in bytes.
@@ -57,13 +56,7 @@ pub(crate) fn streams(events: &[Observed]) -> Vec<SnapshotStream> {
                 hellos.insert(observed.node, *hello);
             }
             ReplicaEvent::SnapshotSent {
-                to,
-                shipment,
-                index,
-                announced_bytes,
-                wire_bytes,
-                prefix,
-                receiver,
+                to, index, announced_bytes, wire_bytes, prefix, receiver, ..
             } => {
                 let Some(sender) = hellos.get(&observed.node) else { continue };
                 last.insert((observed.node, *to, *index), streams.len());
@@ -73,7 +66,6 @@ pub(crate) fn streams(events: &[Observed]) -> Vec<SnapshotStream> {
                     sender: party(observed.node, sender),
                     receiver: party(*to, receiver),
                     index: *index,
-                    shipment: format!("{shipment:?}"),
                     announced_bytes: *announced_bytes,
                     wire_bytes: *wire_bytes,
                     first_bytes: prefix.iter().map(|byte| format!("{byte:02x} ")).collect::<String>(),
@@ -90,6 +82,16 @@ pub(crate) fn streams(events: &[Observed]) -> Vec<SnapshotStream> {
         }
     }
     streams
+}
+
+/// What a sender chose to send, in words.
+pub(super) fn shipped(shipment: &Shipment) -> String {
+    match shipment {
+        Shipment::Bare => "sled's own stream, without a header".to_string(),
+        Shipment::Headed { engine: id } => format!("the stream of {}, with a header", engine(*id)),
+        Shipment::TranscodeToBare => "its state as a stream of sled, without a header".to_string(),
+        Shipment::HoldBack(why) => format!("nothing: {why}"),
+    }
 }
 
 fn form(prefix: &[u8]) -> String {
