@@ -77,7 +77,11 @@ impl SequentialSpec for Cells {
             CellsInput::Set(cell, _) | CellsInput::Get(cell) if self.has_parts => {
                 Footprint::Part(*cell as u64)
             }
-            _ => Footprint::Whole,
+            CellsInput::Set(..)
+            | CellsInput::Get(_)
+            | CellsInput::SetAll(_)
+            | CellsInput::Copy
+            | CellsInput::GetAll => Footprint::Whole,
         }
     }
 

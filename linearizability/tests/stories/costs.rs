@@ -117,7 +117,10 @@ fn streams_cost_what_they_did() {
     text += &streamed(Workload { unknown_per_mille: 10, keys: 4, ..workload }, Budget { steps: 50_000 });
     text += &streamed(Workload { unknown_per_mille: 1, keys: 1, ..workload }, budget);
     text += &streamed(Workload { clients: 1, keys: 1, ..workload }, budget);
-    // No cut succeeds, and attempts end with the budget: the smaller it is, the fewer.
-    text += &streamed(Workload { unknown_per_mille: 100, keys: 1, ..workload }, Budget { steps: 1_000 });
+    // Attempts to cut fail, and end with the budget: the smaller it is, the fewer.
+    for steps in [1_000, 2_000] {
+        let hard = Workload { clients: 1, keys: 1, unknown_per_mille: 300, ..workload };
+        text += &streamed(hard, Budget { steps });
+    }
     insta::assert_snapshot!(text);
 }
