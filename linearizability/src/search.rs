@@ -352,6 +352,8 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
                         return Found::Settled;
                     }
                     if !legal && self.expired(operation) {
+                        // It stands in the way, though another one may return before it.
+                        self.note_return(self.calls.events[place].partner);
                         self.successors.truncate(from);
                         return Found::Settled;
                     }

@@ -3,19 +3,22 @@
 use linearizability::history::{History, Operation, Outcome};
 use linearizability::minimal::minimal;
 use linearizability::stream::{Stream, StreamVerdict, StreamViolation};
-use linearizability::{Budget, Verdict, check, check_in_parallel};
+use linearizability::{Budget, Evidence, SequentialSpec, Verdict, check, check_in_parallel};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use crate::oracle::{self, AppendKvs, Object, Queues, Registers, Sets, all_orders, damage, drafts};
+use crate::cells::Cells;
+use crate::oracle::{
+    self, AppendKvs, Object, Queues, Registers, Sets, all_orders, all_orders_until, damage, drafts,
+};
 
 /// A run of cases that is the same each time.
-fn config(cases: u32) -> Config {
+pub(crate) fn config(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Config::default() }
 }
 
-fn small<O: Object>() -> impl Strategy<Value = History<O::Input, O::Output>> {
+pub(crate) fn small<O: Object>() -> impl Strategy<Value = History<O::Input, O::Output>> {
     (drafts::<O>(2..9, 50, 5), prop::collection::vec(damage(), 1..9))
         .prop_map(|(drafts, damages)| oracle::history::<O>(oracle::legal::<O>(&drafts), &damages))
 }
@@ -30,6 +33,7 @@ fn agree<O: Object>(history: &History<O::Input, O::Output>) -> Result<(), TestCa
         let parallel = check_in_parallel(&spec, history, Budget::default(), 2);
         prop_assert_eq!(says(&parallel), expected, "on threads: {:?} {:#?}", parallel, operations);
         if let Verdict::Violation(evidence) = verdict {
+            shows_why(&spec, operations, &evidence)?;
             let violation = StreamViolation::of_history(&spec, operations.to_vec(), evidence);
             let found = minimal(&spec, &violation, Budget::default());
             prop_assert!(found.proven);
@@ -58,6 +62,45 @@ fn agree<O: Object>(history: &History<O::Input, O::Output>) -> Result<(), TestCa
     Ok(())
 }
 
+/// Evidence holds by itself: the prefix is legal, as time has it, nothing that could be next follows it, and no order gets
+/// past the answer that is blamed.
+fn shows_why<S: SequentialSpec>(
+    spec: &S,
+    operations: &[Operation<S::Input, S::Output>],
+    evidence: &Evidence,
+) -> Result<(), TestCaseError> {
+    let mut state = spec.initial();
+    for (place, index) in evidence.legal_prefix.iter().enumerate() {
+        let operation = &operations[*index];
+        for later in &evidence.legal_prefix[place + 1..] {
+            let returned = operations[*later].outcome.returned();
+            prop_assert!(
+                returned.is_none_or(|returned| operation.invoke < returned),
+                "{} is too late",
+                index
+            );
+        }
+        let next = spec.step(&state, &operation.input, operation.outcome.output());
+        prop_assert!(next.is_some(), "{} is not legal in {:?}", index, evidence);
+        state = next.unwrap();
+    }
+    prop_assert!(!evidence.refused.is_empty());
+    for refused in &evidence.refused {
+        prop_assert!(!evidence.legal_prefix.contains(&refused.operation));
+        let Operation { input, outcome, .. } = &operations[refused.operation];
+        let output = outcome.output().unwrap();
+        if spec.step(&state, input, Some(output)).is_none() {
+            prop_assert_eq!(&refused.reason, &spec.explain(&state, input, output));
+        } else {
+            prop_assert!(refused.reason.starts_with("legal here"), "{}", refused.reason);
+        }
+    }
+    let blocked = &operations[evidence.blocked_by.unwrap()];
+    let until = blocked.outcome.returned().unwrap();
+    prop_assert!(!all_orders_until(spec, operations, until), "an order gets past {:?}", evidence.blocked_by);
+    Ok(())
+}
+
 fn says(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Linearizable { .. } => true,
@@ -77,6 +120,11 @@ proptest! {
     #[test]
     fn on_small_histories_of_a_store(history in small::<AppendKvs>()) {
         agree::<AppendKvs>(&history)?;
+    }
+
+    #[test]
+    fn on_small_histories_of_cells(history in small::<Cells>()) {
+        agree::<Cells>(&history)?;
     }
 
     #[test]
@@ -106,6 +154,7 @@ fn small_histories_are_legal_and_illegal_in_fair_shares() {
     share::<AppendKvs>();
     share::<Sets>();
     share::<Queues>();
+    share::<Cells>();
 }
 
 /// A stream of the operations of a history.

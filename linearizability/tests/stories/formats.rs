@@ -2,7 +2,7 @@
 
 use linearizability::formats::json_lines::{AppendKvWords, JsonLines, QueueWords, RegisterWords, SetWords};
 use linearizability::formats::{Dialect, Format, ParseError, Reader, jepsen::Jepsen, porcupine::Porcupine};
-use linearizability::history::History;
+use linearizability::history::{History, Operation};
 use linearizability::specs::queue::Queue;
 use linearizability::specs::set::Set;
 
@@ -211,4 +211,116 @@ fn formats_are_recognised_by_their_first_line() {
     assert_eq!(Format::of("{:process 0, :type :invoke}"), Some(Format::Porcupine));
     assert_eq!(Format::of("{\"history\": \"set\"}"), Some(Format::JsonLines));
     assert_eq!(Format::of("<html>"), None);
+}
+
+/// Calls and answers, one line each.
+fn shown<D: Dialect<Input: std::fmt::Debug, Output: std::fmt::Debug>>(dialect: D, text: &str) -> Vec<String> {
+    let history = read(text, dialect).unwrap();
+    let line = |operation: &Operation<D::Input, D::Output>| {
+        format!("{:?} {:?}", operation.input, operation.outcome.output())
+    };
+    history.operations().iter().map(line).collect()
+}
+
+/// A history of one process as JSON: calls, each with its answer.
+fn json(object: &str, calls: &[(&str, &str)]) -> String {
+    let event = |rest: &str| format!("{{\"process\": 1, \"type\": {rest}}}\n");
+    let events: String = calls.iter().map(|(call, answer)| event(call) + &event(answer)).collect();
+    format!("{{\"history\": \"{object}\", \"version\": 1}}\n{events}{{\"end\": {}}}\n", 2 * calls.len())
+}
+
+#[test]
+fn every_answer_of_a_jepsen_log_is_read() {
+    let log = "
+INFO  jepsen.util - 0 :invoke :read nil
+INFO  jepsen.util - 0 :ok :read nil
+INFO  jepsen.util - 0 :invoke :read nil
+INFO  jepsen.util - 0 :ok :read 4
+INFO  jepsen.util - 0 :invoke :cas [4 5]
+INFO  jepsen.util - 0 :ok :cas [4 5]
+";
+    assert_eq!(
+        shown(Jepsen, log),
+        [
+            "Read Some(Value(None))",
+            "Read Some(Value(Some(4)))",
+            "CompareAndSet { expected: 4, new: 5 } Some(Swapped(true))",
+        ]
+    );
+}
+
+#[test]
+fn every_call_and_answer_of_json_is_read() {
+    let register = json(
+        "cas-register",
+        &[
+            ("\"invoke\", \"f\": \"read\"", "\"ok\", \"value\": null"),
+            ("\"invoke\", \"f\": \"write\", \"value\": 7", "\"ok\""),
+            ("\"invoke\", \"f\": \"read\"", "\"ok\", \"value\": 7"),
+            ("\"invoke\", \"f\": \"cas\", \"value\": [7, 8]", "\"ok\""),
+            ("\"invoke\", \"f\": \"cas\", \"value\": [7, 9]", "\"fail\""),
+        ],
+    );
+    assert_eq!(
+        shown(JsonLines::new(RegisterWords), &register),
+        [
+            "Read Some(Value(None))",
+            "Write(7) Some(Written)",
+            "Read Some(Value(Some(7)))",
+            "CompareAndSet { expected: 7, new: 8 } Some(Swapped(true))",
+            "CompareAndSet { expected: 7, new: 9 } Some(Swapped(false))",
+        ]
+    );
+    let kv = json(
+        "kv",
+        &[
+            ("\"invoke\", \"f\": \"put\", \"key\": \"a\", \"value\": \"x\"", "\"ok\""),
+            ("\"invoke\", \"f\": \"append\", \"key\": \"a\", \"value\": \"y\"", "\"ok\""),
+            ("\"invoke\", \"f\": \"get\", \"key\": \"a\"", "\"ok\", \"value\": \"xy\""),
+        ],
+    );
+    assert_eq!(
+        shown(JsonLines::new(AppendKvWords), &kv),
+        [
+            "AppendKvInput { key: \"a\", action: Put(\"x\") } Some(Written)",
+            "AppendKvInput { key: \"a\", action: Append(\"y\") } Some(Written)",
+            "AppendKvInput { key: \"a\", action: Get } Some(Value(\"xy\"))",
+        ]
+    );
+    let set = json(
+        "set",
+        &[
+            ("\"invoke\", \"f\": \"remove\", \"value\": -3", "\"ok\""),
+            ("\"invoke\", \"f\": \"contains\", \"value\": 2", "\"ok\", \"value\": false"),
+            ("\"invoke\", \"f\": \"read\"", "\"ok\", \"value\": [4, 2]"),
+        ],
+    );
+    assert_eq!(
+        shown(JsonLines::new(SetWords), &set),
+        ["Remove(-3) Some(Done)", "Contains(2) Some(Contained(false))", "Read Some(Elements([2, 4]))"]
+    );
+}
+
+#[test]
+fn lines_that_a_reader_is_not_given_are_counted() {
+    let mut reader = Reader::new(Jepsen);
+    reader.skip_lines(3);
+    reader.skip_lines(2);
+    assert_eq!(
+        reader.line("hello\n").unwrap_err().to_string(),
+        "line 6: INFO jepsen.util - PROCESS expected in \"hello\""
+    );
+}
+
+#[test]
+fn a_message_shows_the_beginning_of_a_long_line() {
+    let x = "x".repeat(200);
+    let expected = format!("line 1: INFO jepsen.util - PROCESS expected in \"{}…\"", "x".repeat(120));
+    check(Jepsen, &format!("{x}\n"), &expected);
+}
+
+#[test]
+fn half_a_first_line_is_no_format() {
+    assert_eq!(Format::of("INFO  something.else - 0"), None);
+    assert_eq!(Format::of("WARN  jepsen.util - 0"), None);
 }

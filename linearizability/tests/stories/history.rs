@@ -22,6 +22,8 @@ fn check(operations: Vec<Operation<(), ()>>, expected: &str) {
 fn operations_come_in_any_order_and_stand_by_invocation() {
     let history = History::new(vec![operation(2, 5, Some(9)), operation(1, 0, Some(7))]).unwrap();
     assert_eq!(history.operations()[0].client, 1);
+    let clients: Vec<u32> = history.into_operations().iter().map(|operation| operation.client).collect();
+    assert_eq!(clients, [1, 2]);
 }
 
 #[test]

@@ -14,24 +14,35 @@ use proptest::sample::Index;
 
 /// Whether some order of the operations is legal, by trying every one.
 pub(crate) fn all_orders<S: SequentialSpec>(spec: &S, operations: &[Operation<S::Input, S::Output>]) -> bool {
+    let last = operations.iter().filter_map(|operation| operation.outcome.returned()).max();
+    last.is_none_or(|last| all_orders_until(spec, operations, last))
+}
+
+/// Whether some order is legal that holds at least what has returned until then.
+pub(crate) fn all_orders_until<S: SequentialSpec>(
+    spec: &S,
+    operations: &[Operation<S::Input, S::Output>],
+    until: Stamp,
+) -> bool {
     let mut placed = vec![false; operations.len()];
-    some_order(spec, operations, &mut placed, &spec.initial())
+    some_order(spec, operations, until, &mut placed, &spec.initial())
 }
 
 fn some_order<S: SequentialSpec>(
     spec: &S,
     operations: &[Operation<S::Input, S::Output>],
+    until: Stamp,
     placed: &mut [bool],
     state: &S::State,
 ) -> bool {
     let left: Vec<usize> = (0..operations.len()).filter(|index| !placed[*index]).collect();
     let first_return = left.iter().filter_map(|index| operations[*index].outcome.returned()).min();
-    let Some(first_return) = first_return else { return true };
+    let Some(first_return) = first_return.filter(|first| *first <= until) else { return true };
     left.into_iter().filter(|index| operations[*index].invoke < first_return).any(|index| {
         let operation = &operations[index];
         let Some(next) = spec.step(state, &operation.input, operation.outcome.output()) else { return false };
         placed[index] = true;
-        let legal = some_order(spec, operations, placed, &next);
+        let legal = some_order(spec, operations, until, placed, &next);
         placed[index] = false;
         legal
     })

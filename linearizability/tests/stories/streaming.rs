@@ -1,9 +1,10 @@
 //! Long histories are held in parts.
 
-use linearizability::history::{Operation, Outcome};
+use linearizability::history::{Operation, Outcome, Stamp};
 use linearizability::minimal::minimal;
 use linearizability::specs::append_kv::{AppendKv, AppendKvAction, AppendKvInput, AppendKvOutput};
-use linearizability::stream::{Stream, StreamVerdict};
+use linearizability::specs::register::{Register, RegisterInput, RegisterOutput};
+use linearizability::stream::{Stream, StreamVerdict, StreamViolation};
 use linearizability::workload::Workload;
 use linearizability::{Budget, SequentialSpec};
 
@@ -85,4 +86,79 @@ fn a_stream_that_cannot_be_cut_ends_with_its_budget() {
     let StreamVerdict::Undecided { steps } = stream.finish() else { panic!("decided after all") };
     // The search at the end, the attempts to cut, and what the last one of each went beyond the budget.
     assert!((budget.steps..4 * budget.steps).contains(&steps), "{steps} steps");
+}
+
+/// One after the other, each a client of its own.
+struct Calls {
+    time: u64,
+    operations: Vec<Operation<RegisterInput, RegisterOutput>>,
+}
+
+impl Calls {
+    fn add(&mut self, input: RegisterInput, output: RegisterOutput) {
+        self.add_many(&[(input, output)]);
+    }
+
+    /// All at once.
+    fn add_many(&mut self, calls: &[(RegisterInput, RegisterOutput)]) {
+        for (place, (input, output)) in calls.iter().enumerate() {
+            let client = self.operations.len() as u32;
+            let stamp = |time| Stamp { time_ns: self.time + time, order: place as u64 };
+            let outcome = Outcome::Answered { at: stamp(1), output: *output };
+            self.operations.push(Operation { client, invoke: stamp(0), input: *input, outcome });
+        }
+        self.time += 2;
+    }
+}
+
+/// Two writes at once before a cut, so that what follows may have begun with either.
+fn with_two_ends() -> Calls {
+    let mut calls = Calls { time: 0, operations: Vec::new() };
+    for value in 0..300 {
+        calls.add(RegisterInput::Write(value), RegisterOutput::Written);
+    }
+    calls.operations.truncate(254);
+    let write = |value| (RegisterInput::Write(value), RegisterOutput::Written);
+    calls.add_many(&[write(1), write(2)]);
+    calls
+}
+
+fn find(calls: Calls) -> Option<Box<StreamViolation<Register>>> {
+    let mut stream = Stream::new(Register, Budget::default());
+    for operation in calls.operations {
+        stream.push(operation).unwrap();
+    }
+    assert_eq!(stream.cuts(), 1);
+    match stream.finish() {
+        StreamVerdict::Linearizable { .. } => None,
+        StreamVerdict::Violation(violation) => Some(violation),
+        StreamVerdict::Undecided { .. } => panic!("undecided"),
+    }
+}
+
+/// Of all the states in which a part may have begun, the evidence begins with the one that explains most.
+#[test]
+fn evidence_begins_where_most_can_be_explained() {
+    for value in [1, 2] {
+        let mut calls = with_two_ends();
+        calls.add(RegisterInput::Read, RegisterOutput::Value(Some(value)));
+        assert!(find(Calls { operations: calls.operations.clone(), ..calls }).is_none(), "either is legal");
+        calls.add(RegisterInput::Write(5), RegisterOutput::Written);
+        calls.add(RegisterInput::Read, RegisterOutput::Value(Some(7)));
+        let violation = find(calls).unwrap();
+        assert_eq!(violation.evidence.blocked_by, Some(2), "the last read of three operations");
+        assert_eq!(violation.evidence.legal_prefix, [0, 1]);
+        assert_eq!(violation.evidence.refused[0].reason, "the value is 5");
+        let core = minimal(&Register, &violation, Budget::default());
+        assert!(core.proven);
+        assert_eq!(core.operations, [2]);
+    }
+}
+
+/// What was read between two parts is gone with the first.
+#[test]
+fn a_part_begins_where_the_one_before_has_ended() {
+    let mut calls = with_two_ends();
+    calls.add(RegisterInput::Read, RegisterOutput::Value(Some(3)));
+    assert_eq!(find(calls).unwrap().evidence.legal_prefix.len(), 0);
 }
