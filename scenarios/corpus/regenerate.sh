@@ -105,6 +105,8 @@ add zoo-headed-to-release-1 mixed-releases 1..300 "Release 1 is sent a header." 
 add zoo-header-of-17 lagging 1..300 "The header lacks its version." --design header=bytes-17
 add zoo-local-reads lagging 1..300 "Reads are served without asking a quorum." --design reads=local
 add zoo-rename-then-sync lagging 1..300 "A snapshot is renamed into place before its files are synced." --design snapshot_install=rename-then-sync
+add zoo-snapshot-removed lagging 1..1000 "A snapshot that was acknowledged and not yet installed is removed when the next one comes." \
+    --design snapshot_cleanup=with-next-stream
 add zoo-repeated-apply power 1..300 "Entries are applied a second time after a restart." --design apply=repeats
 add zoo-watch-skips watches 1..300 "After a snapshot was installed, watches go on behind it." --design watch_restore=skipped
 add zoo-watch-goes-back watches 1..300 "After a snapshot was installed, watches of the future begin right behind it." --design watch_future=lowered
