@@ -46,6 +46,8 @@ add crash-in-install lagging 1..200 "The power fails between the steps of an ins
     --require crash-in-snapshot-install --require install-resumed
 add refused-snapshot lagging 1..200 "A link damages a snapshot: it is refused, the old state stays in service, and the next one comes through." \
     --require snapshot-refused --require snapshot-headed
+add snapshots-close-together lagging 1..300 "The log is cut beyond a snapshot that is under way on a narrow link: another one follows close upon it." \
+    --require snapshots-close-together
 add sled-to-sled default 1..300 "sled's stream is bare, and is installed as it came." --require snapshot-bare --route "sled→sled bare"
 add sled-to-fjall default 1..300 "A bare stream is transcoded." --route "sled→fjall transcoded"
 add sled-to-redb default 1..300 "A bare stream is transcoded." --route "sled→redb transcoded"
