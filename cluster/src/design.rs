@@ -298,6 +298,18 @@ design! {
         RenameThenSync = "rename-then-sync",
     }
 
+    /// When what a received snapshot was laid out from may be removed.
+    snapshot_cleanup: SnapshotCleanup {
+        /// When it is installed, which it is before it is acknowledged: only then can another one come.
+        WhenInstalled = "when-installed",
+        /// When the stream of another one begins. The snapshot is acknowledged as soon as the raft log goes on behind
+        /// it, and installed with the next tick, as where one thread serves raft and another the state: a leader that
+        /// has cut its log meanwhile sends another one at once, and what is still to be installed is gone.
+        #[source = "etcd issue 18055 (\"panic when two snapshots are received in short period\")"]
+        #[caught_by = "engine"]
+        WithNextStream = "with-next-stream",
+    }
+
     /// Whether an entry that is handed to the store again after a restart changes it again.
     apply: Apply {
         /// It does not: the applied index is written in one batch with the data, and what it covers is skipped.
@@ -589,7 +601,7 @@ mod tests {
         assert_eq!(
             design.set("wire_sise", "whole").unwrap_err().to_string(),
             "unknown design field `wire_sise`; the fields are persist_before_send, segment_directory_sync, \
-             wire_size, digest, release_one_streams, header, reads, snapshot_install, apply, \
+             wire_size, digest, release_one_streams, header, reads, snapshot_install, snapshot_cleanup, apply, \
              defragment, compaction_tombstone, restored_revision, restored_tombstone, txn_ranges, \
              flush_index, flush_order, flush_index_place, flush_index_directory_sync, log_cut, lease_clock, \
              lease_keep_alive, lease_promotion, watch_restore, watch_future, watch_progress, \

@@ -128,6 +128,13 @@ impl Installer<'_> {
         STEPS.into_iter().filter(|step| *step >= first).try_for_each(|step| self.carry_out(step, log))
     }
 
+    /// Lets the raft log go on behind a snapshot, before the snapshot stands in the place of the state. After a crash
+    /// the record has the next start make up for that.
+    pub(crate) fn run_for_log(&self, log: &mut RaftLog) -> Result<(), ReplicaError> {
+        self.carry_out(InstallStep::WriteRecord, log)?;
+        self.carry_out(InstallStep::ResetLog, log)
+    }
+
     fn carry_out(&self, step: InstallStep, log: &mut RaftLog) -> Result<(), ReplicaError> {
         let directory = self.directory;
         match step {
@@ -382,6 +389,24 @@ mod tests {
                 assert_eq!(resume(&directory, &Design::default(), &mut log).unwrap(), None);
             }
         }
+    }
+
+    #[test]
+    fn a_start_puts_the_state_behind_which_the_log_goes_on_in_its_place() {
+        let (_temporary, directory, mut log) = prepared();
+        let installer = Installer {
+            directory: &directory,
+            design: &Design::default(),
+            installation: &Installation::Snapshot(metadata()),
+            hard_state: None,
+        };
+        installer.run_for_log(&mut log).unwrap();
+        assert_eq!((content(&directory).as_str(), log.compacted()), ("old", (NEW_INDEX, 2)));
+        drop(log);
+        let mut log = open_log(&directory);
+        resume(&directory, &Design::default(), &mut log).unwrap();
+        assert_eq!((content(&directory).as_str(), log.last_index()), ("new", NEW_INDEX));
+        assert_nothing_left_over(&directory);
     }
 
     fn present(directory: &Directory) -> Present {

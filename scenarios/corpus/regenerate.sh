@@ -46,6 +46,8 @@ add crash-in-install lagging 1..200 "The power fails between the steps of an ins
     --require crash-in-snapshot-install --require install-resumed
 add refused-snapshot lagging 1..200 "A link damages a snapshot: it is refused, the old state stays in service, and the next one comes through." \
     --require snapshot-refused --require snapshot-headed
+add snapshots-close-together lagging 1..300 "The log is cut beyond a snapshot that is under way on a narrow link: another one follows close upon it." \
+    --require snapshots-close-together
 add sled-to-sled default 1..300 "sled's stream is bare, and is installed as it came." --require snapshot-bare --route "sled→sled bare"
 add sled-to-fjall default 1..300 "A bare stream is transcoded." --route "sled→fjall transcoded"
 add sled-to-redb default 1..300 "A bare stream is transcoded." --route "sled→redb transcoded"
@@ -105,6 +107,8 @@ add zoo-headed-to-release-1 mixed-releases 1..300 "Release 1 is sent a header." 
 add zoo-header-of-17 lagging 1..300 "The header lacks its version." --design header=bytes-17
 add zoo-local-reads lagging 1..300 "Reads are served without asking a quorum." --design reads=local
 add zoo-rename-then-sync lagging 1..300 "A snapshot is renamed into place before its files are synced." --design snapshot_install=rename-then-sync
+add zoo-snapshot-removed lagging 1..1000 "A snapshot that was acknowledged and not yet installed is removed when the next one comes." \
+    --design snapshot_cleanup=with-next-stream
 add zoo-repeated-apply power 1..300 "Entries are applied a second time after a restart." --design apply=repeats
 add zoo-watch-skips watches 1..300 "After a snapshot was installed, watches go on behind it." --design watch_restore=skipped
 add zoo-watch-goes-back watches 1..300 "After a snapshot was installed, watches of the future begin right behind it." --design watch_future=lowered

@@ -34,6 +34,8 @@ pub enum Milestone {
     SnapshotTranscoded,
     /// A snapshot was refused, and the old state stayed.
     SnapshotRefused,
+    /// A replica had hardly installed a snapshot when it was sent another one.
+    SnapshotsCloseTogether,
     /// A torn tail of a raft log was cut off.
     TornTailRepaired,
     /// A leader was frozen, and another was elected meanwhile.
@@ -124,7 +126,7 @@ pub enum Milestone {
 
 impl Milestone {
     /// Every milestone.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::PowerFailureInFjallBackground,
         Self::PowerFailureInSledLogWrite,
         Self::CrashInRecovery,
@@ -133,6 +135,7 @@ impl Milestone {
         Self::SnapshotHeaded,
         Self::SnapshotTranscoded,
         Self::SnapshotRefused,
+        Self::SnapshotsCloseTogether,
         Self::TornTailRepaired,
         Self::LeaderPausedAndDeposed,
         Self::SyncLied,
@@ -189,6 +192,7 @@ impl Milestone {
             Self::SnapshotHeaded => "headed snapshot installed",
             Self::SnapshotTranscoded => "snapshot transcoded",
             Self::SnapshotRefused => "snapshot refused",
+            Self::SnapshotsCloseTogether => "two snapshots close together",
             Self::TornTailRepaired => "torn tail of the raft log repaired",
             Self::LeaderPausedAndDeposed => "leader paused and deposed",
             Self::SyncLied => "sync that lied",
@@ -255,6 +259,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (evidence.counters.upgrades > 0, Milestone::Upgraded),
         (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
         (rebuilt(evidence), Milestone::EngineRebuilt),
+        (close_together(events), Milestone::SnapshotsCloseTogether),
         (store_milestones::kept_over_leader_change(events), Milestone::LeaseKeptOverLeaderChange),
         (store_milestones::crashed_between_steps(evidence), Milestone::CrashBetweenCompactionSteps),
         (store_milestones::crashed_before_flushed_index(evidence), Milestone::CrashBeforeFlushedIndex),
@@ -451,5 +456,22 @@ fn rebuilt(evidence: &Evidence) -> bool {
             && events[index..].iter().any(|later| {
                 later.node == found.node && matches!(later.event, ReplicaEvent::SnapshotInstallEnd { .. })
             })
+    })
+}
+
+/// A snapshot that is sent to a node at most so long after it has installed one follows close upon it.
+const CLOSE: Duration = Duration::from_millis(100);
+
+fn close_together(events: &[Observed]) -> bool {
+    let mut installed: BTreeMap<u64, Duration> = BTreeMap::new();
+    events.iter().any(|observed| match observed.event {
+        ReplicaEvent::SnapshotInstallEnd { .. } => {
+            installed.insert(observed.node, observed.at);
+            false
+        }
+        ReplicaEvent::SnapshotSent { to, .. } => {
+            installed.get(&to).is_some_and(|end| observed.at <= *end + CLOSE)
+        }
+        _ => false,
     })
 }

@@ -71,6 +71,11 @@ pub(crate) fn lagging(seed: u64) -> Plan {
         plan.links.stream_break = Ratio::per_million(small(entropy.between(500, 5_000)));
     }
     let crashes = entropy.chance(Ratio::percent(70));
+    let mut narrow = stream(seed, "narrow links");
+    let is_narrow = narrow.chance(Ratio::percent(30));
+    if is_narrow {
+        plan.links.bandwidth_bytes_per_second = narrow.between(40_000, 100_000);
+    }
     for round in 0..6 {
         let cut_ms = 2_000 + round * 6_500;
         let back_ms = cut_ms + 3_500;
@@ -79,6 +84,10 @@ pub(crate) fn lagging(seed: u64) -> Plan {
         fault(&mut plan, cut_ms, Fault::Partition { shape, for_ms: back_ms - cut_ms });
         operations(&mut plan, &mut entropy, cut_ms + 200..back_ms, 100, 5);
         operations(&mut plan, &mut entropy, back_ms..back_ms + 2_500, 15, 5);
+        if is_narrow {
+            // Before a snapshot is there, the leader has cut its log beyond it, and sends another one.
+            operations(&mut plan, &mut narrow, back_ms..back_ms + 2_500, 40, 2);
+        }
         if crashes {
             crash_in_installation(&mut plan, &mut entropy, back_ms - 1, target);
         }

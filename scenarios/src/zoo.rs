@@ -133,7 +133,9 @@ fn scenario_for(field: &str, value: &str) -> Option<Scenario> {
         // It takes a crash while the engine forgets a deletion; a read of the past in a transaction that writes.
         "restored_revision" | "txn_ranges" => Scenario::Compaction,
         // Snapshots that damage, that break, that crash; and replicas that are behind and answer.
-        "wire_size" | "digest" | "header" | "snapshot_install" | "reads" => Scenario::Lagging,
+        "wire_size" | "digest" | "header" | "snapshot_install" | "snapshot_cleanup" | "reads" => {
+            Scenario::Lagging
+        }
         // What was noted as flushed, and cut from the log, is missed after a kill at the wrong moment.
         "flush_index" | "flush_order" | "flush_index_place" | "flush_index_directory_sync" | "log_cut" => {
             Scenario::KillGate

@@ -1,6 +1,6 @@
 //! Taking what the network brings.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use raft::eraftpb::{Message, MessageType};
 
@@ -24,13 +24,13 @@ impl Replica {
             let Some(inbound) = self.transport.receive(timeout) else {
                 break;
             };
-            timeout = Duration::ZERO;
+            timeout = self.patience_for_more();
             match inbound {
                 Inbound::Message { from, bytes } if from >= CLIENT_ID_MIN => {
                     self.take_request(from, &bytes)?
                 }
                 Inbound::Message { from, bytes } => self.take_frame(from, &bytes),
-                Inbound::StreamOpened { from, stream } => self.stream_opened(from, stream),
+                Inbound::StreamOpened { from, stream } => self.stream_opened(from, stream)?,
                 Inbound::StreamChunk { from, stream, bytes } => self.stream_chunk(from, stream, &bytes),
                 Inbound::StreamFinished { from, stream } => {
                     self.stream_finished(from, stream)?;

@@ -28,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use raft::eraftpb::SnapshotMetadata;
 use raft::{ReadOnlyOption, StateRole};
 
 use crate::ballast::Ballast;
@@ -148,6 +149,8 @@ struct Replica {
     receiving: Option<Receiving>,
     /// A snapshot that is laid out and was given to the raft core.
     staged: Option<Staged>,
+    /// One that was acknowledged before it was installed; only the wrong design has any.
+    uninstalled: Option<(Staged, SnapshotMetadata)>,
     rebuild: Option<Rebuild>,
     /// Whether the joint configuration in effect was proposed here, and is not left yet.
     has_entered_joint: bool,
@@ -196,6 +199,7 @@ impl Replica {
             attempts: 0,
             receiving: None,
             staged: None,
+            uninstalled: None,
             rebuild: match recovery {
                 Recovery::Rebuild | Recovery::Join => Some(Rebuild::default()),
                 Recovery::Fresh | Recovery::Replay { .. } => None,
@@ -240,6 +244,7 @@ impl Replica {
                 Taken::Closed => return Ok(()),
                 Taken::Open => {}
             }
+            self.install_what_is_left()?;
             self.tick_if_due()?;
             self.answer_snapshot_requests();
             self.issue_reads();

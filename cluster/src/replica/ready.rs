@@ -33,7 +33,7 @@ impl Replica {
         self.report_state(&ready);
         self.send_all(ready.take_messages());
         if !ready.snapshot().is_empty() {
-            self.install(ready.snapshot().get_metadata(), ready.hs())?;
+            self.take_accepted(ready.snapshot().get_metadata(), ready.hs())?;
         }
         self.persist(&mut ready)?;
         self.confirm_reads(ready.take_read_states());

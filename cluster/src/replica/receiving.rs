@@ -1,10 +1,13 @@
 //! Snapshots from peers.
 
+use std::time::{Duration, Instant};
+
 use raft::eraftpb::{HardState, SnapshotMetadata};
 
 use super::Replica;
 use super::flushing::Flushing;
 use crate::client::Outcome;
+use crate::design::SnapshotCleanup;
 use crate::directory;
 use crate::error::ReplicaError;
 use crate::install::{Installation, Installer};
@@ -24,9 +27,13 @@ pub(super) struct Staged {
 impl Replica {
     /// A peer begins a stream. It takes the place of one that may still be under way: a peer begins anew when
     /// it has given up the last, and another peer when it leads.
-    pub(super) fn stream_opened(&mut self, from: u64, stream: u64) {
+    pub(super) fn stream_opened(&mut self, from: u64, stream: u64) -> Result<(), ReplicaError> {
         if let Some(last) = self.receiving.replace(Receiving::new(from, stream)) {
             self.end_receiving(&last, SnapshotOutcome::Abandoned);
+        }
+        match self.config.design.snapshot_cleanup {
+            SnapshotCleanup::WhenInstalled => Ok(()),
+            SnapshotCleanup::WithNextStream => directory::remove_tree(&self.directory.store_new()),
         }
     }
 
@@ -107,16 +114,57 @@ impl Replica {
         Ok(None)
     }
 
-    /// Puts the snapshot that the raft core has accepted in the place of state and log. Until then the old
-    /// state is in service.
-    pub(super) fn install(
+    /// Carries out what follows when the raft core has accepted a snapshot. It is acknowledged after that.
+    pub(super) fn take_accepted(
         &mut self,
         metadata: &SnapshotMetadata,
         hard_state: Option<&HardState>,
     ) -> Result<(), ReplicaError> {
         let staged = self.staged.take().expect("the core accepts only a snapshot that it was given");
+        assert_eq!(staged.index, metadata.index, "the core accepts the snapshot that it was given last");
+        match self.config.design.snapshot_cleanup {
+            SnapshotCleanup::WhenInstalled => self.install(staged, metadata, hard_state),
+            SnapshotCleanup::WithNextStream => {
+                let installer = Installer {
+                    directory: &self.directory,
+                    design: &self.config.design,
+                    installation: &Installation::Snapshot(metadata.clone()),
+                    hard_state,
+                };
+                installer.run_for_log(self.node.mut_store())?;
+                self.uninstalled = Some((staged, metadata.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// How long a round waits for more when something has come in: not at all, so that it is carried out. In the
+    /// wrong design installing takes until the next tick, and what comes meanwhile is taken all the same.
+    pub(super) fn patience_for_more(&self) -> Duration {
+        match self.uninstalled {
+            None => Duration::ZERO,
+            Some(_) => self.next_tick.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    /// The wrong design's second half, after something else may have come in.
+    pub(super) fn install_what_is_left(&mut self) -> Result<(), ReplicaError> {
+        let Some((staged, metadata)) = self.uninstalled.take() else {
+            return Ok(());
+        };
+        self.install(staged, &metadata, None)?;
+        self.node.advance_apply_to(metadata.index);
+        Ok(())
+    }
+
+    /// Puts a snapshot in the place of state and log. Until then the old state is in service.
+    fn install(
+        &mut self,
+        staged: Staged,
+        metadata: &SnapshotMetadata,
+        hard_state: Option<&HardState>,
+    ) -> Result<(), ReplicaError> {
         let index = metadata.index;
-        assert_eq!(staged.index, index, "the core accepts the snapshot that it was given last");
         self.observer.event(&ReplicaEvent::SnapshotInstallBegin { index });
         for proposal in self.proposals.take_up_to(index) {
             self.answer(proposal.asker, Outcome::Unavailable { may_have_happened: true });
