@@ -4,7 +4,7 @@
 //! - log matching: entries of the same index and term are the same, and so are those before them;
 //! - leader completeness: a leader's log reaches over every entry committed in an earlier term;
 //! - state-machine safety: no two replicas apply different entries at the same index;
-//! - within an incarnation, term, commit and applied index never go back;
+//! - within an incarnation, term, commit and applied index never go back, and no entry is left out;
 //! - a node votes once per term, restarts or not, and a restart forgets no vote;
 //! - the members are the same for all: a configuration takes effect with its entry and stays until the next one, on
 //!   every node that has applied as much, restarts or not.
@@ -381,6 +381,12 @@ impl RaftCheck {
                 format!("node {} applied entry {} again, after {}", event.node, entry.index, node.applied);
             violation(message, &[event])
         });
+        // Where a node begins is known once it has said so, or has applied an entry.
+        let left_out = (node.applied > 0 && entry.index > node.applied + 1).then(|| {
+            let message =
+                format!("node {} applied entry {} right after {}", event.node, entry.index, node.applied);
+            violation(message, &[event])
+        });
         node.applied = node.applied.max(entry.index);
         // A node that has not reported its term yet dates nothing.
         let term = if node.term == 0 { u64::MAX } else { node.term };
@@ -395,7 +401,7 @@ impl RaftCheck {
                 format!("nodes {} and {} applied different entries at {index}", by.node, event.node);
             violation(message, &[&by, event])
         });
-        again.or(differs).or_else(|| self.entry(event, entry, None))
+        again.or(left_out).or(differs).or_else(|| self.entry(event, entry, None))
     }
 }
 

@@ -31,6 +31,8 @@ mod rot;
 mod run;
 pub mod scenario;
 mod space;
+#[cfg(test)]
+mod spoiled;
 mod store_milestones;
 pub mod swarm;
 mod targeted;

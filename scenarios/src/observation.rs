@@ -41,7 +41,7 @@ pub(crate) struct Contents {
 }
 
 /// Everything that was seen.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Log {
     pub(crate) events: Vec<Observed>,
     pub(crate) history: Recorder<Call, CallResult>,

@@ -40,6 +40,7 @@ pub struct RunOptions {
 }
 
 /// What a run leaves for the oracles.
+#[derive(Clone)]
 pub(crate) struct Evidence {
     pub(crate) plan: Plan,
     pub(crate) log: Log,
@@ -103,15 +104,7 @@ fn conduct(
     sink: Option<Box<dyn TraceSink>>,
     enforce_hermetic: bool,
 ) -> Result<(Evidence, StoreHistory, Report), Box<Report>> {
-    let machine_options = Options {
-        policy: plan.policy,
-        process_wide_threads: vec![SLED_POOL.to_string()],
-        virtual_time_limit: Duration::from_millis(plan.heal_at_ms) + LIVENESS_BOUND * 4,
-        enforce_hermetic,
-        ..Options::new(plan.seed)
-    };
-    let driven = plan.clone();
-    match sim::run(machine_options, sink, async |machine: Machine| drive(machine, driven).await) {
+    match simulate(plan, sink, enforce_hermetic) {
         Ok(Completed { value, trace, counters, .. }) => {
             let (judgement, decided) = oracles::judge(&value);
             let mut report = Report::of(&value, judgement);
@@ -123,6 +116,29 @@ fn conduct(
         }
         Err(aborted) => Err(Box::new(Report::aborted(plan, verdict_of_abort(&aborted)))),
     }
+}
+
+/// A run, and nothing asked of it yet.
+fn simulate(
+    plan: &Plan,
+    sink: Option<Box<dyn TraceSink>>,
+    enforce_hermetic: bool,
+) -> Result<Completed<Evidence>, Aborted> {
+    let machine_options = Options {
+        policy: plan.policy,
+        process_wide_threads: vec![SLED_POOL.to_string()],
+        virtual_time_limit: Duration::from_millis(plan.heal_at_ms) + LIVENESS_BOUND * 4,
+        enforce_hermetic,
+        ..Options::new(plan.seed)
+    };
+    let driven = plan.clone();
+    sim::run(machine_options, sink, async |machine: Machine| drive(machine, driven).await)
+}
+
+/// What was seen of a run that ends.
+#[cfg(test)]
+pub(crate) fn seen(plan: &Plan) -> Evidence {
+    simulate(plan, None, false).expect("the run ends").value
 }
 
 /// A deadlock or an exhausted virtual time is the cluster's failing; the rest is the run's.

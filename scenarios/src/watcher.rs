@@ -43,7 +43,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const BOUND: Duration = Duration::from_secs(30);
 
 /// What watchers were told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Watched {
     /// The watches, each with its attempts.
     pub(crate) records: Vec<WatchRecord>,
