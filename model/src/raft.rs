@@ -196,7 +196,8 @@ struct Node {
     incarnation: u64,
     term: u64,
     commit: u64,
-    applied: u64,
+    /// None until it has said so after its start, or has applied an entry.
+    applied: Option<u64>,
     /// What the node goes by; none until it has said so after its start.
     configuration: Option<Configuration>,
     /// The term of each entry that was reported since the start.
@@ -224,7 +225,7 @@ impl RaftCheck {
                 let forgetful = self.forgetful.contains(&event.node);
                 let forgot = if forgetful { None } else { node.check_restart(event, term, vote) };
                 node.begin_incarnation(event.incarnation);
-                (node.term, node.commit, node.applied) = (term, commit, applied);
+                (node.term, node.commit, node.applied) = (term, commit, Some(applied));
                 forgot.or_else(|| self.vote(event, term, vote))
             }
             RaftEventKind::HardState { term, vote, commit } => self.hard_state(event, term, vote, commit),
@@ -240,9 +241,9 @@ impl RaftCheck {
             }
             RaftEventKind::Configured(configuration) => self.configured(event, configuration),
             RaftEventKind::SnapshotInstalled { index } => {
-                let went_back = node.check_forward(event, "applied index", node.applied, index);
+                let went_back = node.check_forward(event, "applied index", node.applied.unwrap_or(0), index);
                 node.log.clear();
-                node.applied = index;
+                node.applied = Some(index);
                 node.commit = node.commit.max(index);
                 went_back
             }
@@ -347,7 +348,7 @@ impl RaftCheck {
     fn check_configuration(&self, event: &RaftEvent) -> Option<Violation> {
         let node = self.nodes.get(&event.node)?;
         let own = node.configuration?;
-        let reached = own.index.max(node.applied);
+        let reached = own.index.max(node.applied.unwrap_or(0));
         let (index, (last, by)) = self.configurations.range(..=reached).next_back()?;
         (last.members() != own.members()).then(|| {
             let message = format!(
@@ -376,18 +377,11 @@ impl RaftCheck {
 
     fn apply(&mut self, event: &RaftEvent, entry: Entry) -> Option<Violation> {
         let node = self.nodes.entry(event.node).or_default();
-        let again = (entry.index <= node.applied).then(|| {
-            let message =
-                format!("node {} applied entry {} again, after {}", event.node, entry.index, node.applied);
-            violation(message, &[event])
+        let out_of_turn = node.applied.filter(|last| entry.index != last + 1).map(|last| {
+            let how = if entry.index <= last { "again, after" } else { "right after" };
+            violation(format!("node {} applied entry {} {how} {last}", event.node, entry.index), &[event])
         });
-        // Where a node begins is known once it has said so, or has applied an entry.
-        let left_out = (node.applied > 0 && entry.index > node.applied + 1).then(|| {
-            let message =
-                format!("node {} applied entry {} right after {}", event.node, entry.index, node.applied);
-            violation(message, &[event])
-        });
-        node.applied = node.applied.max(entry.index);
+        node.applied = node.applied.max(Some(entry.index));
         // A node that has not reported its term yet dates nothing.
         let term = if node.term == 0 { u64::MAX } else { node.term };
         let index = entry.index;
@@ -401,14 +395,14 @@ impl RaftCheck {
                 format!("nodes {} and {} applied different entries at {index}", by.node, event.node);
             violation(message, &[&by, event])
         });
-        again.or(left_out).or(differs).or_else(|| self.entry(event, entry, None))
+        out_of_turn.or(differs).or_else(|| self.entry(event, entry, None))
     }
 }
 
 impl Node {
     fn begin_incarnation(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
-        (self.term, self.commit, self.applied) = (0, 0, 0);
+        (self.term, self.commit, self.applied) = (0, 0, None);
         self.configuration = None;
         self.log.clear();
     }

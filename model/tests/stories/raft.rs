@@ -126,10 +126,17 @@ fn term_commit_and_applied_index_never_go_back_within_an_incarnation() {
     check("1.1 hard 3 0 5\n 1.1 hard 3 0 4", &["the commit index of node 1 went back from 5 to 4"]);
     check("1.1 start 3 0 5 4\n 1.1 installs 3", &["the applied index of node 1 went back from 4 to 3"]);
     check(
-        "1.1 start 1 0 5 0\n 1.1 applies 5 1 15\n 1.1 applies 4 1 14",
+        "1.1 start 1 0 5 4\n 1.1 applies 5 1 15\n 1.1 applies 4 1 14",
         &["node 1 applied entry 4 again, after 5"],
     );
-    check("1.1 start 1 0 5 0\n 1.1 applies 5 1 15\n 1.2 start 1 0 5 4\n 1.2 applies 5 1 15", &[]);
+    check("1.1 start 1 0 5 4\n 1.1 applies 5 1 15\n 1.2 start 1 0 5 4\n 1.2 applies 5 1 15", &[]);
+}
+
+#[test]
+fn no_entry_is_left_out() {
+    check("1.1 start 1 0 5 4\n 1.1 applies 6 1 16", &["node 1 applied entry 6 right after 4"]);
+    check("1.1 start 1 0 0 0\n 1.1 applies 2 1 12", &["node 1 applied entry 2 right after 0"]);
+    check("1.1 start 1 0 5 4\n 1.1 installs 6\n 1.1 applies 7 1 17", &[]);
 }
 
 #[test]

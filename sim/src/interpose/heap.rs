@@ -211,7 +211,7 @@ fn advise(address: usize, bytes: usize, advice: libc::c_int) -> bool {
 fn map_anonymous(address: usize, bytes: usize, place: libc::c_int) -> usize {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | place;
     // SAFETY: an anonymous mapping at an address that is free, or in an arena where no block lies, disturbs nobody.
-    unsafe { libc::mmap(address as *mut libc::c_void, bytes, READ_WRITE, flags, -1, 0) as usize }
+    unsafe { real::mmap64(address as *mut libc::c_void, bytes, READ_WRITE, flags, -1, 0) as usize }
 }
 
 impl Arena {
@@ -247,7 +247,7 @@ impl Arena {
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         // SAFETY: the range is the arena's own, and nothing lies in it yet.
         let mapped = unsafe {
-            libc::mmap(self.base as *mut libc::c_void, SMALL_PAGES_BYTES, READ_WRITE, flags, descriptor, 0)
+            real::mmap64(self.base as *mut libc::c_void, SMALL_PAGES_BYTES, READ_WRITE, flags, descriptor, 0)
         };
         assert_eq!(mapped as usize, self.base, "the pages of the parent can be mapped");
         self.lent = true;
