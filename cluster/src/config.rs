@@ -129,6 +129,10 @@ pub struct Timing {
     pub heartbeat_ticks: usize,
     /// Ticks without a leader before an election; the actual number is drawn between this and twice this.
     pub election_ticks: usize,
+    /// Ticks without a leader after which the watches of a replica end: it may have been removed without having heard
+    /// of it, and would never tell them anything again. etcd takes three election timeouts (`maxNoLeaderCnt` in its
+    /// `server/etcdserver/api/v3rpc/interceptor.go`), for clients that require a leader, as Kubernetes does.
+    pub leaderless_ticks: u32,
     /// The most ticks that are made up for at once after the replica was paused or busy, so that the messages
     /// that waited meanwhile are heard before an election starts. The others are skipped.
     pub ticks_made_up_max: u32,
@@ -164,6 +168,7 @@ impl Default for Timing {
             tick: Duration::from_millis(100),
             heartbeat_ticks: 1,
             election_ticks: 10,
+            leaderless_ticks: 30,
             ticks_made_up_max: 3,
             flush_interval: Duration::from_millis(500),
             flush_poll: Duration::from_millis(10),

@@ -90,6 +90,10 @@ add once-two-states-lost default 42..42 "Two replicas lost their state, the thir
 add once-not-answered default 53..53 "All replicas had applied everything, but a client was never answered." --plan-contains "seed: 53,"
 add once-panic-on-own-thread default 36..36 "fjall panicked on a thread of the replica, which was held against the cluster." \
     --plan-contains "seed: 36,"
+add once-watch-on-removed-learner default 512..512 "A learner was removed and never heard of it: its watches went on saying that nothing had happened." \
+    --plan-contains "seed: 512,"
+add default-members default 1..1000 "Among faults of every class a node crashes in a joint configuration." --require crash-in-joint-configuration
+add default-upgrades default 1..1000 "Among faults of every class a node crashes while its store is converted in place." --require conversion-resumed
 
 # Engines that break their promises.
 add finding-in-sled power 1..200 "sled does not open after a power failure; the replica is rebuilt from a peer." \

@@ -16,7 +16,7 @@ pub(crate) fn check(plan: &Plan, events: &[Observed]) -> Vec<Violation> {
 
 fn loss(plan: &Plan, observed: &Observed) -> Option<Violation> {
     let node = observed.node;
-    let planned = &plan.nodes[usize::try_from(node - 1).expect("few nodes")];
+    let planned = plan.node(node);
     let message = match &observed.event {
         ReplicaEvent::EngineFinding { engine, cause, proven_index: Some(_), .. }
             if keeps_what_it_flushed(*engine) && is_reliable(&planned.data_faults) && !rot::may_rot(plan) =>

@@ -2,11 +2,15 @@
 //! some bugs need the absence of a fault as others need its presence (Groce et al., ISSTA 2012).
 
 use crate::load;
+use crate::membership;
 use crate::plan::{
     CrashPlace, DiskProfile, EngineChange, EngineName, FORMAT, Fault, NodePlan, PartitionShape, Plan,
     PlannedFault, Target, Upgrade,
 };
+use crate::rot;
 use crate::scenario::Scenario;
+use crate::space;
+use crate::upgrades;
 use crate::watcher;
 use cluster::Design;
 use engines::EngineId;
@@ -27,7 +31,8 @@ pub(crate) fn stream(seed: u64, part: &str) -> Entropy {
     Entropy::stream(seed, &format!("plan: {part}"))
 }
 
-/// Three nodes, mixed engines, faults of every class that exists.
+/// Three nodes, mixed engines, faults of every class that exists; in some runs with upgrades, or with members that come
+/// and go.
 pub(crate) fn default(seed: u64) -> Plan {
     let mut topology = stream(seed, "topology");
     let engines = mixed_engines(&mut topology);
@@ -58,7 +63,20 @@ pub(crate) fn default(seed: u64) -> Plan {
         crashes(&mut plan, &mut stream(seed, "power failures"), Crash::PowerFailure, 5, 9);
     }
     watcher::add(&mut plan, &mut stream(seed, "watchers"));
+    undertaking(&mut plan, &mut stream(seed, "undertaking"));
     finish(plan)
+}
+
+/// What the operator of a `default` run undertakes, or what befalls one replica's files: in some runs, and one kind in
+/// each, so that a failure has one story.
+fn undertaking(plan: &mut Plan, entropy: &mut Entropy) {
+    match entropy.below(100) {
+        0..18 => upgrades::single(plan, entropy),
+        18..36 => membership::among_others(plan, entropy),
+        36..44 => space::fill_once(plan, entropy),
+        44..56 => rot::at_times(plan, entropy),
+        _ => {}
+    }
 }
 
 /// Release 1 sled → release 2 sled → release 2 fjall, node by node, and the same way back.
@@ -118,19 +136,6 @@ pub(crate) fn calm(seed: u64) -> Plan {
 
 /// A plan with load and without any fault.
 pub(crate) fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -> Plan {
-    let nodes = nodes
-        .iter()
-        .map(|&(engine, release)| NodePlan {
-            engine: EngineName(engine),
-            release,
-            joins: false,
-            disk: DiskProfile::Posix,
-            byte_tears: Ratio::ZERO,
-            log_faults: healthy_disk(),
-            data_faults: healthy_disk(),
-            clock: ClockOptions::default(),
-        })
-        .collect();
     Plan {
         format: FORMAT,
         scenario: scenario.name().to_string(),
@@ -139,7 +144,7 @@ pub(crate) fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -
         policy: Policy::Random,
         sync_after_open: true,
         sync_engine_log: true,
-        nodes,
+        nodes: nodes.iter().map(|&(engine, release)| healthy_node(engine, release)).collect(),
         links: LinkOptions::calm(),
         heal_at_ms: LOAD_MS,
         quiet_ms: 0,
@@ -148,6 +153,20 @@ pub(crate) fn healthy(seed: u64, scenario: Scenario, nodes: &[(EngineId, u8)]) -
         faults: Vec::new(),
         upgrades: Vec::new(),
         member_steps: Vec::new(),
+    }
+}
+
+/// A member from the start, without a fault.
+pub(crate) fn healthy_node(engine: EngineId, release: u8) -> NodePlan {
+    NodePlan {
+        engine: EngineName(engine),
+        release,
+        joins: false,
+        disk: DiskProfile::Posix,
+        byte_tears: Ratio::ZERO,
+        log_faults: healthy_disk(),
+        data_faults: healthy_disk(),
+        clock: ClockOptions::default(),
     }
 }
 
@@ -269,7 +288,7 @@ pub(crate) fn clocks(plan: &mut Plan, entropy: &mut Entropy) {
 fn disk_faults(plan: &mut Plan, entropy: &mut Entropy) {
     if entropy.chance(Ratio::percent(50)) {
         let count = plan.nodes.len() as u64;
-        let node = &mut plan.nodes[usize::try_from(entropy.below(count)).expect("few nodes")];
+        let node = plan.node_mut(1 + entropy.below(count));
         node.disk = DiskProfile::Lying;
         node.data_faults.lying_sync = Ratio::percent(small(entropy.between(5, 60)));
         if entropy.chance(Ratio::percent(40)) {
@@ -278,7 +297,7 @@ fn disk_faults(plan: &mut Plan, entropy: &mut Entropy) {
     }
     if entropy.chance(Ratio::percent(15)) {
         let count = plan.nodes.len() as u64;
-        let node = &mut plan.nodes[usize::try_from(entropy.below(count)).expect("few nodes")];
+        let node = plan.node_mut(1 + entropy.below(count));
         node.data_faults.capacity_bytes = entropy.between(400_000, 2_500_000);
     }
     if entropy.chance(Ratio::percent(40)) {
@@ -305,5 +324,45 @@ fn healthy_disk() -> FaultOptions {
         sync_latency_mean_ns: 150_000,
         sync_latency_max_ns: 50_000_000,
         ..FaultOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_run_undertakes_one_thing_or_none() {
+        let mut seen = [0; 5];
+        for seed in 1..=300 {
+            let plan = default(seed);
+            plan.check().unwrap();
+            let has = |wanted: fn(&Fault) -> bool| plan.faults.iter().any(|planned| wanted(&planned.fault));
+            let kinds = [
+                !plan.upgrades.is_empty(),
+                !plan.member_steps.is_empty(),
+                has(|fault| matches!(fault, Fault::FillDisk { .. })),
+                has(|fault| matches!(fault, Fault::Rot { .. })),
+            ];
+            let undertaken: Vec<usize> = (0..4).filter(|kind| kinds[*kind]).collect();
+            assert!(undertaken.len() <= 1, "seed {seed}: {undertaken:?}");
+            seen[undertaken.first().copied().unwrap_or(4)] += 1;
+            assert_eq!(plan.nodes.iter().filter(|node| node.joins).count(), if kinds[1] { 2 } else { 0 });
+        }
+        assert!(seen.iter().all(|count| *count > 12), "{seen:?}");
+    }
+
+    #[test]
+    fn what_rots_beside_other_faults_is_the_engine_that_may_forget_and_one_that_notices() {
+        for seed in 1..=300 {
+            let plan = default(seed);
+            let lying = (1..).zip(&plan.nodes).find(|(_, node)| node.disk == DiskProfile::Lying);
+            for planned in &plan.faults {
+                let Fault::Rot { target: Target::Node(victim), .. } = planned.fault else { continue };
+                let engine = plan.node(victim).engine.0;
+                assert!(matches!(engine, EngineId::Fjall | EngineId::LsmTree), "seed {seed}: {engine}");
+                assert!(lying.is_none_or(|(number, _)| number == victim), "seed {seed}");
+            }
+        }
     }
 }

@@ -167,10 +167,14 @@ async fn replace(world: &World, step: &Upgrade) {
     world.release(node, release, EngineName(engine.0), change);
 }
 
-/// Stops a node in good order, so that it stays down.
+/// Stops a node in good order, or kills it where its engine hangs, so that it stays down.
 async fn stop(world: &World, node: u64) {
     world.ask_to_stop(node);
+    let give_up = world.machine.now() + UPGRADE_PATIENCE;
     while world.machine.is_up(world.id(node)) {
+        if world.machine.now() >= give_up {
+            world.machine.crash(world.id(node), Crash::ProcessKill);
+        }
         world.machine.sleep(Duration::from_millis(20)).await;
     }
     // The engine's files are released when the last of the old process's threads has ended.

@@ -56,7 +56,7 @@ fn lost(node: u64, resumed: &Resumed, applied_index: u64) -> Violation {
 }
 
 fn has_unreliable_device(plan: &Plan, node: u64) -> bool {
-    let planned = &plan.nodes[usize::try_from(node - 1).expect("few nodes")];
+    let planned = plan.node(node);
     !planned.data_faults.lying_sync.is_zero() || !planned.data_faults.sync_error.is_zero()
 }
 

@@ -4,7 +4,7 @@
 
 use crate::generate::{self, small, stream};
 use crate::plan::{
-    CrashPlace, Fault, MemberStep, PartitionShape, Plan, PlannedFault, PlannedMemberStep, Target,
+    CrashPlace, Fault, MemberStep, NodePlan, PartitionShape, Plan, PlannedFault, PlannedMemberStep, Target,
 };
 use crate::scenario::Scenario;
 use engines::EngineId;
@@ -56,6 +56,14 @@ pub(crate) fn plan(seed: u64) -> Plan {
         generate::pauses(&mut plan, &mut stream(seed, "pauses"));
     }
     generate::finish(plan)
+}
+
+/// Two more replicas, and changes of the members, in a run of three that is about other things as well.
+pub(crate) fn among_others(plan: &mut Plan, entropy: &mut Entropy) {
+    for _ in FIRST_MEMBERS..NODES {
+        plan.nodes.push(NodePlan { joins: true, ..generate::healthy_node(engine(entropy), 2) });
+    }
+    steps(plan, entropy);
 }
 
 /// Links between distant places: what one replica knows, another hears a good while later.

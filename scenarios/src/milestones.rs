@@ -260,6 +260,7 @@ pub(crate) fn reached(evidence: &Evidence) -> BTreeSet<Milestone> {
         (deposed_while_paused(evidence), Milestone::LeaderPausedAndDeposed),
         (rebuilt(evidence), Milestone::EngineRebuilt),
         (close_together(events), Milestone::SnapshotsCloseTogether),
+        (alarm_cleared(events), Milestone::AlarmCleared),
         (store_milestones::kept_over_leader_change(events), Milestone::LeaseKeptOverLeaderChange),
         (store_milestones::crashed_between_steps(evidence), Milestone::CrashBetweenCompactionSteps),
         (store_milestones::crashed_before_flushed_index(evidence), Milestone::CrashBeforeFlushedIndex),
@@ -312,7 +313,6 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
     match event {
         ReplicaEvent::TornTail { .. } => Some(Milestone::TornTailRepaired),
         ReplicaEvent::Alarm { active: true, .. } => Some(Milestone::AlarmRaised),
-        ReplicaEvent::Alarm { active: false, .. } => Some(Milestone::AlarmCleared),
         ReplicaEvent::OutOfSpace { had_ballast: true, .. } => Some(Milestone::BallastGivenUp),
         ReplicaEvent::OutOfSpace { had_ballast: false, .. } => Some(Milestone::WaitedForSpace),
         ReplicaEvent::SpaceRegained => Some(Milestone::SpaceRegained),
@@ -372,7 +372,8 @@ fn at_event(event: &ReplicaEvent) -> Option<Milestone> {
         | ReplicaEvent::WatchFellBehind { .. }
         | ReplicaEvent::WatchCanceled { .. }
         | ReplicaEvent::StoreDiverged { .. }
-        | ReplicaEvent::MembersChanged { .. } => None,
+        | ReplicaEvent::MembersChanged { .. }
+        | ReplicaEvent::Alarm { active: false, .. } => None,
     }
 }
 
@@ -407,11 +408,11 @@ fn by_members(evidence: &Evidence) -> BTreeSet<Milestone> {
 /// What became of files that rotted.
 fn of_rot(evidence: &Evidence) -> BTreeSet<Milestone> {
     let mut reached = BTreeSet::new();
-    if !rot::may_rot(&evidence.plan) {
-        return reached;
-    }
     let events = &evidence.log.events;
     for (index, observed) in events.iter().enumerate() {
+        if rot::rotten_since(evidence, observed.node).is_none_or(|since| observed.at < since) {
+            continue;
+        }
         let found = match observed.event {
             ReplicaEvent::EngineFinding { .. } => Milestone::RotFoundByEngine,
             ReplicaEvent::StoreDiverged { .. } => Milestone::RotFoundByComparison,
@@ -461,6 +462,15 @@ fn rebuilt(evidence: &Evidence) -> bool {
 
 /// A snapshot that is sent to a node at most so long after it has installed one follows close upon it.
 const CLOSE: Duration = Duration::from_millis(100);
+
+/// Whether an alarm was raised, and cleared afterwards. An operator may clear what nobody has raised.
+fn alarm_cleared(events: &[Observed]) -> bool {
+    let mut alarms = events.iter().filter_map(|observed| match observed.event {
+        ReplicaEvent::Alarm { active, .. } => Some(active),
+        _ => None,
+    });
+    alarms.any(|active| active) && alarms.any(|active| !active)
+}
 
 fn close_together(events: &[Observed]) -> bool {
     let mut installed: BTreeMap<u64, Duration> = BTreeMap::new();

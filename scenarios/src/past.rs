@@ -1,6 +1,7 @@
 //! What was seen of other revisions than the current one, against the true history.
 
 use crate::observation::{Contents, Observed};
+use crate::rot;
 use crate::run::Evidence;
 use crate::truth::Truth;
 use cluster::ReplicaEvent;
@@ -22,7 +23,7 @@ pub(crate) fn shown(evidence: &Evidence, history: &StoreHistory, truth: &Truth) 
 
 /// What replicas have: no revision goes back, and in the end every store holds what the log has made.
 pub(crate) fn stored(evidence: &Evidence, truth: &Truth) -> Vec<Violation> {
-    let mut violations = compaction::revisions(&revisions(&evidence.log.events));
+    let mut violations = compaction::revisions(&revisions(rot::of_sound_states(evidence)));
     let last = evidence.log.entries.keys().next_back();
     let stores = evidence.log.contents.iter().filter_map(|(node, store)| Some((*node, store.as_ref().ok()?)));
     let complete = stores.filter(|(_, store)| Some(&store.applied_index) == last);
@@ -30,7 +31,7 @@ pub(crate) fn stored(evidence: &Evidence, truth: &Truth) -> Vec<Violation> {
     violations
 }
 
-fn revisions(events: &[Observed]) -> Vec<RevisionReport> {
+fn revisions<'a>(events: impl Iterator<Item = &'a Observed>) -> Vec<RevisionReport> {
     let report = |observed: &Observed| match observed.event {
         ReplicaEvent::StateHash { applied_index, revision, .. } => Some(RevisionReport {
             node: observed.node,
@@ -40,7 +41,7 @@ fn revisions(events: &[Observed]) -> Vec<RevisionReport> {
         }),
         _ => None,
     };
-    events.iter().filter_map(report).collect()
+    events.filter_map(report).collect()
 }
 
 /// A version of a key: key, revision, value unless it was deleted.

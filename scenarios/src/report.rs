@@ -326,20 +326,24 @@ fn findings(evidence: &Evidence) -> Vec<EngineFinding> {
             let ReplicaEvent::EngineFinding { engine, cause, proven_index, .. } = &observed.event else {
                 return None;
             };
-            let planned = &evidence.plan.nodes[usize::try_from(observed.node - 1).expect("few nodes")];
-            let faults = &planned.data_faults;
             Some(EngineFinding {
                 node: observed.node,
                 engine: engine.name().to_string(),
                 at_s: observed.at.as_secs_f64(),
                 cause: cause.clone(),
                 proven_index: *proven_index,
-                device_at_fault: !faults.lying_sync.is_zero()
-                    || !faults.sync_error.is_zero()
-                    || rot::may_rot(&evidence.plan),
+                device_at_fault: device_at_fault(evidence, observed),
             })
         })
         .collect()
+}
+
+/// Whether the engine's device on a node had broken its own promise before something was seen there.
+fn device_at_fault(evidence: &Evidence, observed: &Observed) -> bool {
+    let faults = &evidence.plan.node(observed.node).data_faults;
+    !faults.lying_sync.is_zero()
+        || !faults.sync_error.is_zero()
+        || rot::rotten_since(evidence, observed.node).is_some_and(|since| since <= observed.at)
 }
 
 /// Engines that gave back another state than was written, without a word.
@@ -352,7 +356,7 @@ fn contradicted(evidence: &Evidence) -> Vec<EngineFinding> {
             at_s: observed.at.as_secs_f64(),
             cause: format!("served another state at applied index {applied_index} than its peers agree on"),
             proven_index: None,
-            device_at_fault: rot::may_rot(&evidence.plan),
+            device_at_fault: device_at_fault(evidence, observed),
         })
     };
     evidence.log.events.iter().filter_map(finding).collect()

@@ -6,7 +6,7 @@
 
 use crate::generate::{self, small, stream};
 use crate::observation::Observed;
-use crate::plan::{EngineName, Fault, Plan, PlannedFault, RotPlace, Target};
+use crate::plan::{DiskProfile, EngineName, Fault, NodePlan, Plan, PlannedFault, RotPlace, Target};
 use crate::run::Evidence;
 use crate::scenario::Scenario;
 use crate::targeted;
@@ -18,11 +18,12 @@ use sim::entropy::{Entropy, Ratio};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What rotted at rest on a node, in sectors.
+/// What rotted at rest on a node, the log's in sectors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rotted {
-    pub(crate) store: u64,
-    pub(crate) log: u64,
+    /// When the first did of the engine's.
+    store_since: Option<Duration>,
+    log: u64,
 }
 
 /// The plan of `seed`: one replica's engine rots at rest, or as it is read, or its raft log rots.
@@ -34,7 +35,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     plan.scenario = Scenario::Rot.name().to_string();
     plan.operations.clear();
     let victim = 1 + entropy.below(plan.nodes.len() as u64);
-    let node = &mut plan.nodes[usize::try_from(victim - 1).expect("few nodes")];
+    let node = plan.node_mut(victim);
     node.engine =
         EngineName(*entropy.choose(&[EngineId::Sled, EngineId::Fjall, EngineId::Redb, EngineId::LsmTree]));
     let kind = entropy.below(10);
@@ -50,15 +51,39 @@ pub(crate) fn plan(seed: u64) -> Plan {
             Some(_) => continue,
             None => RotPlace::Store,
         };
-        let target = Target::Node(victim);
-        let sectors = small(entropy.between(1, 24));
-        // Most engines look at all of their files after a kill, and at few of them after a good end.
-        let in_good_order = entropy.chance(Ratio::percent(60));
-        let (at_ms, down_ms) = (from_ms + 2_000 + entropy.below(4_000), entropy.between(50, 1_500));
-        let fault = Fault::Rot { target, place, sectors, in_good_order, down_ms };
-        plan.faults.push(PlannedFault { at_ms, fault });
+        add(&mut plan, &mut entropy, from_ms + 2_000, victim, place);
     }
     targeted::finish(plan, 2_000 + ROUNDS * ROUND_MS)
+}
+
+/// An engine's files rot at rest, in a run that is about other things as well. It is one that notices: the others hand
+/// what has rotted on to replicas that fetch a snapshot, and these fall behind here. And it is the one whose disk lies,
+/// if there is one, for two engines that forget are more than a cluster of three can bear.
+pub(crate) fn at_times(plan: &mut Plan, entropy: &mut Entropy) {
+    const APART_MS: u64 = 13_000;
+    let lies = |node: &NodePlan| node.disk == DiskProfile::Lying;
+    let one_lies = plan.nodes.iter().any(lies);
+    let may_rot = |node: &NodePlan| !serves_silently(node.engine.0) && lies(node) == one_lies;
+    let victims: Vec<u64> =
+        (1..).zip(&plan.nodes).filter(|(_, node)| may_rot(node)).map(|(number, _)| number).collect();
+    if victims.is_empty() {
+        return;
+    }
+    let victim = *entropy.choose(&victims);
+    for round in 0..entropy.between(1, 3) {
+        add(plan, entropy, 4_000 + round * APART_MS, victim, RotPlace::Store);
+    }
+}
+
+/// Rot at rest, within four seconds of `from_ms`.
+fn add(plan: &mut Plan, entropy: &mut Entropy, from_ms: u64, victim: u64, place: RotPlace) {
+    let target = Target::Node(victim);
+    let sectors = small(entropy.between(1, 24));
+    // Most engines look at all of their files after a kill, and at few of them after a good end.
+    let in_good_order = entropy.chance(Ratio::percent(60));
+    let (at_ms, down_ms) = (from_ms + entropy.below(4_000), entropy.between(50, 1_500));
+    let fault = Fault::Rot { target, place, sectors, in_good_order, down_ms };
+    plan.faults.push(PlannedFault { at_ms, fault });
 }
 
 /// Which engines' files may rot wherever they are read. lsm-tree, and fjall above it, take counts and lengths for sizes
@@ -111,7 +136,8 @@ pub(crate) fn at_rest(world: &World, node: u64, place: RotPlace, count: u32) {
     let mut rotted = world.rotted.borrow_mut();
     let own = rotted.entry(node).or_default();
     match place {
-        RotPlace::Store => own.store += sectors.len() as u64,
+        RotPlace::Store if sectors.is_empty() => {}
+        RotPlace::Store => drop(own.store_since.get_or_insert(world.machine.now())),
         RotPlace::Log => own.log += sectors.len() as u64,
     }
 }
@@ -175,31 +201,38 @@ impl World {
     }
 }
 
-/// Virtual time within which a state that has rotted is found out, by a start or by the comparison of hashes: replicas
-/// compare at every 64 entries, and where they are quiet after every five seconds.
+/// Virtual time within which a state that has rotted is found out, by a start or by the comparison of hashes, while
+/// nothing else goes wrong: replicas compare at every 64 entries, and where they are quiet after every five seconds.
 pub(crate) const FOUND_WITHIN: Duration = Duration::from_secs(12);
 
-/// A state of an engine that notices nothing, on a disk that rots, was set aside.
-struct SetAside {
+/// Virtual time in which a replica had a state that cannot be trusted, for its device's sake; at its end the state was
+/// set aside.
+struct Unsound {
     node: u64,
-    at: Duration,
+    from: Duration,
+    until: Duration,
 }
 
-fn set_aside(evidence: &Evidence) -> Vec<SetAside> {
-    let silent = |observed: &Observed| {
-        let engine = match observed.event {
-            ReplicaEvent::StoreDiverged { engine, .. } | ReplicaEvent::EngineFinding { engine, .. } => engine,
+fn unsound(evidence: &Evidence) -> Vec<Unsound> {
+    // Who is down, frozen or cut off is compared with nobody.
+    let undisturbed = evidence.plan.faults.iter().all(|planned| matches!(planned.fault, Fault::Rot { .. }));
+    let set_aside = |observed: &Observed| {
+        let (engine, since) = match observed.event {
+            ReplicaEvent::StoreDiverged { engine, .. } => (engine, doubtful_since(evidence, observed.node)),
+            ReplicaEvent::EngineFinding { engine, .. } => (engine, rotten_since(evidence, observed.node)),
             _ => return None,
         };
-        let counts = serves_silently(engine) && has_rotted(evidence, observed.node);
-        counts.then_some(SetAside { node: observed.node, at: observed.at })
+        let doubtful = since.filter(|_| serves_silently(engine))?;
+        let earliest = if undisturbed { observed.at.saturating_sub(FOUND_WITHIN) } else { Duration::ZERO };
+        Some(Unsound { node: observed.node, from: doubtful.max(earliest), until: observed.at })
     };
-    evidence.log.events.iter().filter_map(silent).collect()
+    evidence.log.events.iter().filter_map(set_aside).collect()
 }
 
-/// Whether an engine gives back what has rotted (docs/findings/15). redb looks at its checksums when it opens a file that
-/// was not closed in good order, and not when it reads; sled leaves segments out whose headers have rotted; the others
-/// look at the checksum of each block that they read.
+/// Whether an engine gives back what has rotted (docs/findings/15), or a mixture of old and new that a device left
+/// which lied about syncs. redb looks at its checksums when it opens a file that was not closed in good order, and not
+/// when it reads; sled leaves segments out whose headers have rotted; the others look at the checksum of each block that
+/// they read.
 fn serves_silently(engine: EngineId) -> bool {
     match engine {
         EngineId::Sled | EngineId::Redb | EngineId::Mem | EngineId::Guest => true,
@@ -207,25 +240,31 @@ fn serves_silently(engine: EngineId) -> bool {
     }
 }
 
-fn has_rotted(evidence: &Evidence, node: u64) -> bool {
-    evidence.rotted.get(&node).is_some_and(|rotted| rotted.store > 0)
-        || !evidence.plan.nodes[usize::try_from(node - 1).expect("few nodes")].data_faults.bit_rot.is_zero()
+/// Since when bits of the engine's files on a node rot; none where they do not.
+pub(crate) fn rotten_since(evidence: &Evidence, node: u64) -> Option<Duration> {
+    let as_it_is_read = !evidence.plan.node(node).data_faults.bit_rot.is_zero();
+    let at_rest = || evidence.rotted.get(&node).and_then(|rotted| rotted.store_since);
+    if as_it_is_read { Some(Duration::ZERO) } else { at_rest() }
 }
 
-/// Whether an engine may have given rotten data for good, and it was found out: then what its replica told clients
-/// before is held against the engine.
+/// Since when a node's device may give its engine what was never written as a whole.
+fn doubtful_since(evidence: &Evidence, node: u64) -> Option<Duration> {
+    let lies = !evidence.plan.node(node).data_faults.lying_sync.is_zero();
+    if lies { Some(Duration::ZERO) } else { rotten_since(evidence, node) }
+}
+
+/// Whether an engine may have given wrong data for its device's sake, and it was found out: then what its replica told
+/// clients before is held against the device.
 pub(crate) fn served_and_found(evidence: &Evidence) -> bool {
-    !set_aside(evidence).is_empty()
+    !unsound(evidence).is_empty()
 }
 
-/// The events but for those of states that had rotted, and were found out soon.
+/// The events but for those of states that could not be trusted, and were found out.
 pub(crate) fn of_sound_states(evidence: &Evidence) -> impl Iterator<Item = &Observed> {
-    let set_aside = set_aside(evidence);
+    let unsound = unsound(evidence);
     evidence.log.events.iter().filter(move |observed| {
-        let found = |it: &SetAside| {
-            it.node == observed.node && observed.at <= it.at && it.at <= observed.at + FOUND_WITHIN
-        };
-        !set_aside.iter().any(found)
+        let covers = |it: &Unsound| it.node == observed.node && (it.from..=it.until).contains(&observed.at);
+        !unsound.iter().any(covers)
     })
 }
 

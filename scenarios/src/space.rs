@@ -57,6 +57,14 @@ pub(crate) fn plan(seed: u64) -> Plan {
     targeted::finish(plan, 2_000 + ROUNDS * ROUND_MS)
 }
 
+/// One disk that is full for a while, in a run that is about other things as well.
+pub(crate) fn fill_once(plan: &mut Plan, entropy: &mut Entropy) {
+    let target = Target::Node(1 + entropy.below(plan.nodes.len() as u64));
+    let at_ms = 2_000 + entropy.below(plan.heal_at_ms - 12_000);
+    let for_ms = entropy.between(3_000, 7_000);
+    fill(plan, entropy, at_ms, for_ms, target);
+}
+
 fn fill(plan: &mut Plan, entropy: &mut Entropy, at_ms: u64, for_ms: u64, target: Target) {
     let free_bytes = *entropy.choose(&[0, 4 << 10, 32 << 10, 128 << 10]);
     let at_ms = at_ms + entropy.below(500);

@@ -4,8 +4,8 @@
 use crate::generate::{self, stream};
 use crate::observation::Observed;
 use crate::plan::{
-    CrashPlace, EngineChange, EngineName, Fault, PartitionShape, Plan, PlannedFault, StartCrash, Target,
-    Upgrade,
+    CrashPlace, EngineChange, EngineName, Fault, NodePlan, PartitionShape, Plan, PlannedFault, StartCrash,
+    Target, Upgrade,
 };
 use crate::run::Evidence;
 use crate::scenario::Scenario;
@@ -71,6 +71,12 @@ impl Route {
             }
         }
         routes
+    }
+}
+
+impl Installed {
+    fn of(node: &NodePlan) -> Self {
+        Self { release: node.release, engine: node.engine.0 }
     }
 }
 
@@ -219,16 +225,29 @@ pub(crate) fn plan(seed: u64) -> Plan {
         entropy.shuffle(&mut order);
         for node in order {
             steps(&mut plan, &mut entropy, (at_ms, node), from, to);
-            if crashes && entropy.chance(Ratio::percent(40)) {
-                let last = plan.upgrades.last_mut().expect("a step was just added");
-                last.crash = Some(crash_in_change(&mut entropy));
-            }
+            maybe_crash(&mut plan, &mut entropy, if crashes { 40 } else { 0 });
             at_ms += EVERY_MS;
         }
     }
     disturbances(&mut plan, seed);
     plan.faults.sort_by_key(|fault| fault.at_ms);
     plan
+}
+
+/// Upgrades and downgrades of single nodes, each to anything else, in a run that is about other things as well.
+pub(crate) fn single(plan: &mut Plan, entropy: &mut Entropy) {
+    let mut installed: Vec<Installed> = plan.nodes.iter().map(Installed::of).collect();
+    let count = entropy.between(1, 9);
+    for number in 0..count {
+        let at_ms = FIRST_MS + number * (plan.heal_at_ms - 2 * FIRST_MS) / count;
+        let index = usize::try_from(entropy.below(installed.len() as u64)).expect("few nodes");
+        let from = installed[index];
+        let others: Vec<_> = INSTALLED.into_iter().filter(|other| *other != from).collect();
+        let to = *entropy.choose(&others);
+        steps(plan, entropy, (at_ms, index as u64 + 1), from, to);
+        maybe_crash(plan, entropy, 30);
+        installed[index] = to;
+    }
 }
 
 /// Takes a node from one installation to another; in some cases somebody first starts it in a wrong way.
@@ -249,6 +268,13 @@ fn steps(plan: &mut Plan, entropy: &mut Entropy, place: (u64, u64), from: Instal
         step(to, EngineChange::WipeAndFetch);
     } else {
         step(to, if convert { EngineChange::ConvertInPlace } else { EngineChange::WipeAndFetch });
+    }
+}
+
+/// With that probability, the step that was just added crashes.
+fn maybe_crash(plan: &mut Plan, entropy: &mut Entropy, percent: u32) {
+    if entropy.chance(Ratio::percent(percent)) {
+        plan.upgrades.last_mut().expect("a step was just added").crash = Some(crash_in_change(entropy));
     }
 }
 
@@ -309,7 +335,7 @@ mod tests {
         for seed in 1..=120 {
             let plan = plan(seed);
             plan.check().unwrap();
-            let home = Installed { release: plan.nodes[0].release, engine: plan.nodes[0].engine.0 };
+            let home = Installed::of(&plan.nodes[0]);
             let mut installed = [home; NODES as usize];
             for step in &plan.upgrades {
                 let own = &mut installed[usize::try_from(step.node - 1).unwrap()];

@@ -38,6 +38,8 @@ const DOUBLINGS_MAX: u32 = 5;
 const TICK: Duration = Duration::from_millis(200);
 /// Ticks without a leader until there is an election.
 const ELECTION_TICKS: usize = 5;
+/// Ticks without a leader until a replica ends its watches: three election timeouts, as in etcd.
+const LEADERLESS_TICKS: u32 = 15;
 /// The shortest time in which another replica can be elected.
 pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(1_000);
 
@@ -376,6 +378,7 @@ impl World {
 fn tune(config: &mut ReplicaConfig) {
     config.timing.tick = TICK;
     config.timing.election_ticks = ELECTION_TICKS;
+    config.timing.leaderless_ticks = LEADERLESS_TICKS;
     config.timing.lease_checkpoint_interval = Duration::from_secs(3);
     config.timing.compare_interval = Duration::from_secs(5);
     config.limits.flush_entries = 32;
@@ -386,7 +389,6 @@ fn tune(config: &mut ReplicaConfig) {
     config.limits.stream_chunk_bytes = 4 << 10;
     config.raft_log_options.segment_bytes = 16 << 10;
     config.engine_options.memtable_bytes = 16 << 10;
-    config.limits.compaction_records = 8;
     config.limits.watch_window = 4;
     config.limits.watch_message_bytes = 1 << 10;
     config.limits.watch_catch_up_revisions = 16;

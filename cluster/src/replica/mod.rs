@@ -157,6 +157,8 @@ struct Replica {
     /// What was acknowledged before it was synced; only the wrong design has any.
     unsynced: bool,
     next_tick: Instant,
+    /// Since when no leader is known; looked at once a tick.
+    leaderless_since: Option<Instant>,
     ballast: Ballast,
     next_space_check: Instant,
     comparison: Comparison,
@@ -207,6 +209,7 @@ impl Replica {
             has_entered_joint: false,
             unsynced: false,
             next_tick: Instant::now() + config.timing.tick,
+            leaderless_since: None,
             ballast,
             next_space_check: Instant::now(),
             comparison: Comparison::new(Instant::now() + config.timing.compare_interval),
@@ -310,6 +313,7 @@ impl Replica {
             self.expire_sendings(now);
             self.forget_requests_ahead();
             self.answer_handovers(now);
+            self.see_to_leader(now);
             self.see_to_leases();
             self.see_to_space(now)?;
             self.see_to_comparison(now)?;

@@ -13,14 +13,21 @@ use crate::watch::{Sent, WatchId};
 /// `client/v3/watch.go`).
 const NO_WATCH: i64 = -1;
 
+/// What etcd tells those who ask a learner for a watch (`newStreamInterceptor` in its
+/// `server/etcdserver/api/v3rpc/interceptor.go`).
+const NOT_FOR_LEARNERS: &str = "etcdserver: rpc not supported for learner";
+/// What it tells clients that require a leader.
+const NO_LEADER: &str = "etcdserver: no leader";
+
 impl Replica {
     pub(super) fn create_watch(&mut self, client: u64, request: WatchRequest) {
         let (watch_id, start_revision) = (request.watch_id, request.start_revision);
-        let served = self.store.as_ref().filter(|_| self.is_member());
-        let Some(revision) = served.map(|store| store.revision()) else {
-            let reason = "this replica has no state, or is no member".to_owned();
-            let kind = WatchKind::Canceled { compact_revision: 0, reason };
-            return self.send_watch((client, WatchMessage { watch_id, revision: 0, kind }));
+        let revision = match self.revision_for_watches() {
+            Ok(revision) => revision,
+            Err(reason) => {
+                let kind = WatchKind::Canceled { compact_revision: 0, reason: reason.to_owned() };
+                return self.send_watch((client, WatchMessage { watch_id, revision: 0, kind }));
+            }
         };
         let is_known = self.watches.get((client, watch_id)).is_some();
         match self.watches.create(client, request, revision, Instant::now()) {
@@ -40,6 +47,17 @@ impl Replica {
                 self.send_watch((client, WatchMessage { watch_id, revision, kind }));
             }
         }
+    }
+
+    /// The revision of a store that watches may be served from, or why none may. A learner never finds out that its
+    /// leader has fallen silent, for it never campaigns.
+    fn revision_for_watches(&self) -> Result<i64, &'static str> {
+        let store = self.store.as_ref().filter(|_| self.is_member());
+        let store = store.ok_or("this replica has no state, or is no member")?;
+        if !self.node.raft.promotable() {
+            return Err(NOT_FOR_LEARNERS);
+        }
+        if self.is_leaderless(Instant::now()) { Err(NO_LEADER) } else { Ok(store.revision()) }
     }
 
     /// A client wants no more of a watch; it may be none.
@@ -116,6 +134,23 @@ impl Replica {
             Err(compacted) => self.end_watch(id, Some(compacted.compact_revision), ""),
         }
         Ok(())
+    }
+
+    /// Ends the watches of a replica that has known no leader for long.
+    pub(super) fn see_to_leader(&mut self, now: Instant) {
+        if self.leader().is_some() {
+            self.leaderless_since = None;
+            return;
+        }
+        self.leaderless_since.get_or_insert(now);
+        if self.is_leaderless(now) {
+            self.end_all_watches(NO_LEADER);
+        }
+    }
+
+    fn is_leaderless(&self, now: Instant) -> bool {
+        let patience = self.config.timing.tick * self.config.timing.leaderless_ticks;
+        self.leaderless_since.is_some_and(|since| now.saturating_duration_since(since) >= patience)
     }
 
     /// Ends all watches. Their clients go on elsewhere, or here when this replica is well again.

@@ -65,6 +65,18 @@ fn wait_for_members(nodes: &Nodes, id: u64, since: usize, voters: &[u64]) {
 }
 
 #[test]
+fn a_learner_serves_no_watch() {
+    let mut nodes = started(&[EngineId::Mem; 2], 1);
+    assert_eq!(change(&mut nodes, MemberCall::Add { id: 2, learner: true }), (vec![1], vec![2]));
+    nodes.put("key", "1");
+    nodes.assert_equal(&[1, 2]);
+    nodes.watch(2, WatchCall::Create(WatchRequest { key: b"key".to_vec(), ..WatchRequest::default() }));
+    let messages = nodes.watched(|messages| !messages.is_empty());
+    let reason = "etcdserver: rpc not supported for learner".to_owned();
+    assert_eq!(messages[0].kind, WatchKind::Canceled { compact_revision: 0, reason });
+}
+
+#[test]
 fn a_replica_joins_as_a_learner_is_promoted_and_stays_a_member() {
     let mut nodes = started(&[EngineId::Mem, EngineId::Sled, EngineId::LsmTree, EngineId::Redb], 3);
     nodes.put_many("key", 30);

@@ -325,6 +325,8 @@ fn last_applied(events: &[ReplicaEvent]) -> Option<u64> {
 /// Short intervals, and a log that is cut early, so that peers soon need snapshots.
 fn quick(mut config: ReplicaConfig) -> ReplicaConfig {
     config.timing.tick = Duration::from_millis(20);
+    // A busy machine must not end a watch.
+    config.timing.leaderless_ticks = u32::MAX;
     config.timing.flush_interval = Duration::from_millis(50);
     config.timing.snapshot_retry_interval = Duration::from_millis(20);
     config.timing.snapshot_answer_timeout = Duration::from_secs(2);

@@ -155,6 +155,37 @@ fn a_watch_on_a_replica_that_gets_a_snapshot_misses_nothing_and_does_not_go_back
     assert!(messages.iter().all(|message| message.watch_id == 1 || is_created(message)));
 }
 
+/// Whether the last message says that the watch has ended, for that reason.
+fn ends(messages: &[WatchMessage], why: &str) -> bool {
+    messages.last().is_some_and(|message| match &message.kind {
+        WatchKind::Canceled { reason, .. } => reason == why,
+        WatchKind::Created | WatchKind::Progress | WatchKind::Events { .. } => false,
+    })
+}
+
+#[test]
+fn the_watches_of_a_replica_without_a_leader_end() {
+    let mut nodes = Nodes::new(&MEM);
+    for id in nodes.ids() {
+        nodes.configure(id, |config| config.timing.leaderless_ticks = 30);
+    }
+    nodes.start_all();
+    nodes.put("key", "1");
+    nodes.assert_equal(&[1, 2, 3]);
+    let follower = nodes.leader() % 3 + 1;
+    nodes.watch(follower, WatchCall::Create(all_keys(1, 0)));
+    nodes.watched(|messages| messages.iter().any(is_created));
+    nodes.network.isolate(follower, true);
+    nodes.watched(|messages| ends(messages, "etcdserver: no leader"));
+    nodes.watch(follower, WatchCall::Create(all_keys(2, 0)));
+    nodes.watched(|messages| ends(messages, "etcdserver: no leader"));
+    nodes.network.isolate(follower, false);
+    let last = nodes.put("key", "2");
+    nodes.assert_equal(&[1, 2, 3]);
+    nodes.watch(follower, WatchCall::Create(all_keys(3, last)));
+    nodes.watched(has_events(1));
+}
+
 #[test]
 fn a_watch_that_asks_for_it_hears_that_nothing_happens() {
     let mut nodes = Nodes::new(&[EngineId::Mem]);

@@ -261,6 +261,19 @@ impl Plan {
         }
     }
 
+    /// What is planned for a replica, by its number from 1.
+    ///
+    /// # Panics
+    /// Where there is no such replica.
+    pub fn node(&self, number: u64) -> &NodePlan {
+        &self.nodes[usize::try_from(number - 1).expect("few nodes")]
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn node_mut(&mut self, number: u64) -> &mut NodePlan {
+        &mut self.nodes[usize::try_from(number - 1).expect("few nodes")]
+    }
+
     /// The replicas that are members at first, ascending.
     pub fn first_members(&self) -> Vec<u64> {
         (1u64..).zip(&self.nodes).filter(|(_, node)| !node.joins).map(|(number, _)| number).collect()
