@@ -173,6 +173,19 @@ pub(crate) fn stream<O: Object>(spec: O::Spec, history: &History<O::Input, O::Ou
     }
 }
 
+/// A stream that is never cut is the search over again. Some are not: too much is under way all the time.
+#[test]
+fn most_long_histories_are_cut() {
+    let mut runner = TestRunner::new(config(1));
+    let cut = (0..50).filter(|_| {
+        let history = long::<Registers>().new_tree(&mut runner).unwrap().current();
+        let (streamed, cuts) = stream::<Registers>(Registers::specs(&history).remove(0), &history);
+        cuts > 0 || !streamed
+    });
+    let cut = cut.count();
+    assert!(cut > 40, "{cut} of 50 are cut");
+}
+
 /// Long enough to be cut, and calm enough to have an end.
 fn long<O: Object>() -> impl Strategy<Value = History<O::Input, O::Output>> {
     (drafts::<O>(600..900, 30_000, 200), prop::collection::vec(damage(), 0..2))
@@ -184,9 +197,8 @@ proptest! {
 
     #[test]
     fn a_stream_agrees_with_the_search(register in long::<Registers>(), set in long::<Sets>()) {
-        let (streamed, cuts) = stream::<Registers>(Registers::specs(&register).remove(0), &register);
+        let (streamed, _cuts) = stream::<Registers>(Registers::specs(&register).remove(0), &register);
         prop_assert_eq!(streamed, oracle::is_legal(&Registers::specs(&register)[0], &register));
-        prop_assert!(cuts > 0 || !streamed, "{} cuts", cuts);
         let spec = || Sets::specs(&set).remove(0);
         prop_assert_eq!(stream::<Sets>(spec(), &set).0, oracle::is_legal(&spec(), &set));
     }

@@ -137,6 +137,64 @@ fn evidence_shows_all_that_was_explained() {
     assert_eq!(refused, [(10, "the value is 3")]);
 }
 
+/// A number that only grows: each call adds to it, and is answered with the sum.
+struct Counter;
+
+impl SequentialSpec for Counter {
+    type State = i64;
+    type Input = i64;
+    type Output = i64;
+    type Partition = ();
+
+    fn initial(&self) -> i64 {
+        0
+    }
+
+    fn step(&self, state: &i64, added: &i64, sum: Option<&i64>) -> Option<i64> {
+        let next = state + added;
+        sum.is_none_or(|sum| *sum == next).then_some(next)
+    }
+
+    fn fingerprint(&self, state: &i64) -> u128 {
+        u128::from(state.cast_unsigned())
+    }
+
+    fn partition(&self, _added: &i64) {}
+
+    fn expired(&self, state: &i64, added: &i64, sum: &i64) -> bool {
+        *sum < state + added
+    }
+
+    fn describe(&self, added: &i64, sum: Option<&i64>) -> String {
+        format!("add {added} → {sum:?}")
+    }
+
+    fn explain(&self, state: &i64, added: &i64, _sum: &i64) -> String {
+        format!("the sum is {}", state + added)
+    }
+}
+
+/// What can never be answered is blamed as soon as that is clear, also where another call returns before it. That one is
+/// not blamed: an order gets past it.
+#[test]
+fn an_answer_that_can_never_be_given_is_blamed_and_not_who_returns_first() {
+    let add = |client: u32, added, sum, from, to| {
+        let stamp = |time_ns| Stamp { time_ns, order: u64::from(client) };
+        Operation {
+            client,
+            invoke: stamp(from),
+            input: added,
+            outcome: Outcome::Answered { at: stamp(to), output: sum },
+        }
+    };
+    let history =
+        History::new(vec![add(1, 5, 5, 0, 10), add(2, 1, 3, 20, 60), add(3, 1, 6, 30, 40)]).unwrap();
+    let Verdict::Violation(evidence) = check(&Counter, &history, Budget::default()) else {
+        panic!("no violation")
+    };
+    assert_eq!(evidence.blocked_by, Some(1));
+}
+
 /// Rule 7: the orders in which one key can have got where it is do not count again for each way in which another key has
 /// no way on. No outcome is unknown here.
 #[test]
