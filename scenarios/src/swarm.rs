@@ -244,3 +244,30 @@ impl Swarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+
+    /// What becomes of seed 1 where its first run had trace 7, and the second ends so.
+    fn second_run(trace: u64, events: u64, verdict: Verdict) -> Verdict {
+        let seeds = Seeds::range(1..=1);
+        let mut swarm = Swarm::new(Scenario::Calm, Design::default(), seeds, 1, true);
+        swarm.first_traces.insert(1, 7);
+        let mut report = Report::aborted(&Scenario::Calm.plan(1), verdict);
+        (report.trace, report.events) = (trace, events);
+        let execution = Execution { report, processor_s: 1.0, peak_bytes: 1 };
+        swarm.finish(1, execution).unwrap().expect("it is not repeated again").report.verdict
+    }
+
+    #[test]
+    fn a_seed_that_runs_twice_must_give_one_trace() {
+        assert_eq!(second_run(7, 1, Verdict::Held), Verdict::Held);
+        let Verdict::Violated { violations } = second_run(8, 1, Verdict::Held) else { panic!("held") };
+        assert_eq!(violations[0].check, Check::Deterministic);
+        assert!(violations[0].message.contains("0000000000000007 and 0000000000000008"));
+        let given_up = Verdict::Incomplete { why: "no time left".to_owned() };
+        assert_eq!(second_run(0, 0, given_up.clone()), given_up);
+    }
+}

@@ -91,3 +91,52 @@ pub fn unreached(outcomes: &[Outcome]) -> BTreeSet<Milestone> {
         outcomes.iter().flat_map(|outcome| outcome.milestones.iter().copied()).collect();
     Milestone::ALL.into_iter().filter(|milestone| !reached.contains(milestone)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::{Entry, Expected};
+    use crate::plan::Plan;
+    use crate::report::{Report, Verdict};
+    use crate::scenario::Scenario;
+
+    fn plan() -> Plan {
+        Scenario::Calm.plan(1)
+    }
+
+    /// A run that came to its end if it has a trace, and was given up if not.
+    fn run(trace: Option<u64>) -> Execution {
+        let verdict = match trace {
+            Some(_) => Verdict::Held,
+            None => Verdict::Incomplete { why: "no time left".to_owned() },
+        };
+        let mut report = Report::aborted(&plan(), verdict);
+        report.trace = trace.unwrap_or(0);
+        report.events = u64::from(trace.is_some());
+        Execution { report, processor_s: 1.0, peak_bytes: 1 }
+    }
+
+    fn differences(first: Option<u64>, second: Option<u64>) -> Vec<String> {
+        let entry = Entry {
+            about: String::new(),
+            verdict: Expected::Held,
+            milestones: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            plan: plan(),
+        };
+        let named = Named { name: "calm".to_owned(), entry };
+        compare(&named, &run(first), &run(second)).differences
+    }
+
+    #[test]
+    fn two_runs_are_compared_by_their_traces_and_one_without_is_told_by_its_end() {
+        assert_eq!(differences(Some(1), Some(1)), [""; 0]);
+        let differ = "two runs gave the traces 0000000000000001 and 0000000000000002";
+        assert_eq!(differences(Some(1), Some(2)), [differ]);
+        for (first, second) in [(Some(1), None), (None, Some(1))] {
+            let told = differences(first, second);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].starts_with("expected held, but the run") && told[0].contains("no time left"));
+        }
+    }
+}
