@@ -1,4 +1,4 @@
-//! sled 0.34.7, power profile ext4-ordered: durable data is gone.
+//! sled 0.34.7 after a crash of profile ext4-ordered: durable data is gone.
 //!
 //! Written by Brownout: cargo xtask crash --engine sled --profile ext4-ordered --seed 1 --ops 12 --state '17/6'
 //!
@@ -58,7 +58,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     }
     Ok(())
 }
-
 
 #[test]
 fn what_a_crash_left_keeps_its_promises() {

@@ -1,4 +1,4 @@
-//! sled 0.34.7, power profile process-kill: the store does not open: corruption: sled found its files corrupt: Read corrupted data at file offset None backtrace ().
+//! sled 0.34.7 after a crash of profile process-kill: the store does not open: corruption: sled found its files corrupt: Read corrupted data at file offset None backtrace ().
 //!
 //! Written by Brownout: cargo xtask crash --engine sled --profile process-kill --seed 1 --ops 15 --state '18/;10/'
 //!
@@ -77,7 +77,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-
 #[test]
 fn what_a_crash_left_keeps_its_promises() {
     let dir = std::env::temp_dir().join(format!("crash-state-{}", std::process::id()));
@@ -85,5 +84,4 @@ fn what_a_crash_left_keeps_its_promises() {
     let contents = contents(&dir);
     std::fs::remove_dir_all(&dir).expect("the directory can be removed");
     let _ = contents.expect("the store opens");
-    
 }

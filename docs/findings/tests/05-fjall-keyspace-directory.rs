@@ -1,4 +1,4 @@
-//! fjall 3.1.13, power profile posix: durable data is gone.
+//! fjall 3.1.13 after a crash of profile posix: durable data is gone.
 //!
 //! Written by Brownout: cargo xtask crash --engine fjall --profile posix --seed 1 --ops 20 --state '175/25'
 //!
@@ -6,6 +6,7 @@
 //!
 //!     [dev-dependencies]
 //!     fjall = "=3.1.13"
+//!     lsm-tree = "=3.1.10"
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -146,7 +147,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     }
     Ok(())
 }
-
 
 #[test]
 fn what_a_crash_left_keeps_its_promises() {

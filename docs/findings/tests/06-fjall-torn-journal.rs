@@ -1,4 +1,4 @@
-//! fjall 3.1.13, power profile posix: the store does not open: corruption: fjall found its files corrupt: FjallError: JournalRecovery(ChecksumMismatch).
+//! fjall 3.1.13 after a crash of profile posix: the store does not open: corruption: fjall found its files corrupt: FjallError: JournalRecovery(ChecksumMismatch).
 //!
 //! Written by Brownout: cargo xtask crash --engine fjall --profile posix --seed 1 --ops 20 --state '178/78:1'
 //!
@@ -6,6 +6,7 @@
 //!
 //!     [dev-dependencies]
 //!     fjall = "=3.1.13"
+//!     lsm-tree = "=3.1.10"
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -221,7 +222,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-
 #[test]
 fn what_a_crash_left_keeps_its_promises() {
     let dir = std::env::temp_dir().join(format!("crash-state-{}", std::process::id()));
@@ -229,5 +229,4 @@ fn what_a_crash_left_keeps_its_promises() {
     let contents = contents(&dir);
     std::fs::remove_dir_all(&dir).expect("the directory can be removed");
     let _ = contents.expect("the store opens");
-    
 }

@@ -1,4 +1,4 @@
-//! redb 4.4.0, power profile process-kill: the store does not open: corruption: redb found its files corrupt: Not a redb database: magic number mismatch.
+//! redb 4.4.0 after a crash of profile process-kill: the store does not open: corruption: redb found its files corrupt: Not a redb database: magic number mismatch.
 //!
 //! Written by Brownout: cargo xtask crash --engine redb --profile process-kill --seed 1 --ops 20 --state '7/'
 //!
@@ -56,7 +56,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-
 #[test]
 fn what_a_crash_left_keeps_its_promises() {
     let dir = std::env::temp_dir().join(format!("crash-state-{}", std::process::id()));
@@ -64,5 +63,4 @@ fn what_a_crash_left_keeps_its_promises() {
     let contents = contents(&dir);
     std::fs::remove_dir_all(&dir).expect("the directory can be removed");
     let _ = contents.expect("the store opens");
-    
 }

@@ -1,4 +1,4 @@
-//! redb 4.4.0, power profile posix: durable data is gone.
+//! redb 4.4.0 after a crash of profile posix: durable data is gone.
 //!
 //! Written by Brownout: cargo xtask crash --engine redb --profile posix --seed 1 --ops 20 --state '29/2'
 //!
@@ -53,7 +53,6 @@ fn lay_out(dir: &std::path::Path) -> std::io::Result<()> {
     }
     Ok(())
 }
-
 
 #[test]
 fn what_a_crash_left_keeps_its_promises() {

@@ -139,7 +139,12 @@ impl Native for NativeFjall {
 
     fn test_source(&self) -> TestSource {
         TestSource {
-            dependencies: format!("fjall = \"={}\"\n", self.version()),
+            // The tables are lsm-tree's, and fjall alone would take the newest release of it.
+            dependencies: format!(
+                "fjall = \"={}\"\nlsm-tree = \"={}\"\n",
+                self.version(),
+                env!("LSM_TREE_VERSION")
+            ),
             contents: include_str!("reopen/fjall.rs"),
         }
     }
