@@ -150,3 +150,5 @@ add leader-removed membership 1..200 "A leader that removes itself steps down; l
     --require leader-removed --require leadership-moved
 add full-disk-without-ballast full-disk 1..100 "A replica that has no ballast left waits for space, and takes part again." \
     --require waited-for-space --require alarm-cleared
+add once-hang-during-upgrade default 1619..1619 "An upgrade waited for ever for the threads of a killed node that hang in sled." \
+    --finding "hangs"

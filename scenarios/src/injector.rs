@@ -177,8 +177,10 @@ async fn stop(world: &World, node: u64) {
         }
         world.machine.sleep(Duration::from_millis(20)).await;
     }
-    // The engine's files are released when the last of the old process's threads has ended.
-    while world.machine.ghost_threads() > 0 {
+    // The engine's files are released when the last of the old process's threads has ended; one that waits for a lock
+    // that hangs never does.
+    let give_up = world.machine.now() + UPGRADE_PATIENCE;
+    while world.machine.ghost_threads() > 0 && world.machine.now() < give_up {
         world.machine.sleep(Duration::from_millis(5)).await;
     }
 }

@@ -10,6 +10,7 @@ pub mod etcd_trace;
 pub mod evidence;
 mod execution;
 pub mod explorer;
+pub mod figures;
 mod flushed;
 mod generate;
 mod injector;

@@ -1,9 +1,10 @@
-//! `bench`: the checker's figures.
+//! `bench`: what everything costs, each figure beside its target.
 
 use crate::arguments::BenchArguments;
 use crate::check::{read, word};
 use crate::failure::{Failure, HELD, VIOLATED};
-use crate::output;
+use crate::{output, render};
+use scenarios::figures::{self, GROUPS, Group};
 use scenarios::judge::{Judged, ObjectName, Options};
 use scenarios::linearizability::Budget;
 use scenarios::linearizability::specs::append_kv::AppendKv;
@@ -18,10 +19,10 @@ use std::time::{Duration, Instant};
 /// Each history is checked so often; the median counts.
 const REPEATS: usize = 5;
 
-/// A history as long as histories get.
-const LONG: Workload = Workload {
+/// What the growth of the checker is shown on.
+const LOAD: Workload = Workload {
     seed: 1,
-    operations: 1_000_000,
+    operations: 100_000,
     clients: 10,
     keys: 100,
     unknown_per_mille: 0,
@@ -29,25 +30,58 @@ const LONG: Workload = Workload {
     appends_percent: 0,
 };
 
+/// The group that the histories belong to.
+const CHECKER: &str = "checker";
+
 pub(crate) fn run(arguments: &BenchArguments) -> Result<ExitCode, Failure> {
+    let groups = selected(&arguments.only)?;
+    match arguments.json {
+        true => output::print_json(&json!({ "host": figures::description() }))?,
+        false => output::print(&format!("{}\n", figures::description()))?,
+    }
+    let mut right = true;
+    for group in groups {
+        let taken = group.take().map_err(Failure::incomplete)?;
+        match arguments.json {
+            true => taken.iter().try_for_each(output::print_json)?,
+            false => output::print(&render::figures(group.title, &taken))?,
+        }
+        if group.name == CHECKER {
+            right = checker(arguments)?;
+        }
+    }
+    Ok(ExitCode::from(if right { HELD } else { VIOLATED }))
+}
+
+/// The groups with these names; all of them where there are none.
+fn selected(names: &[String]) -> Result<Vec<&'static Group>, Failure> {
+    if let Some(unknown) = names.iter().find(|name| GROUPS.iter().all(|group| group.name != name.as_str())) {
+        let known = GROUPS.iter().map(|group| group.name).collect::<Vec<_>>().join(", ");
+        return Err(Failure::usage(format!("unknown figures `{unknown}`; known are {known}")));
+    }
+    let chosen = |group: &&Group| names.is_empty() || names.iter().any(|name| name == group.name);
+    Ok(GROUPS.iter().filter(chosen).collect())
+}
+
+/// Recorded histories, and how the time grows; whether every verdict is the expected one.
+fn checker(arguments: &BenchArguments) -> Result<bool, Failure> {
     let right = match &arguments.histories {
         Some(folder) => histories(folder, arguments.json)?,
         None => true,
     };
-    long(LONG, arguments.json)?;
     for operations in [100_000, 200_000, 400_000] {
-        long(Workload { operations, ..LONG }, arguments.json)?;
+        long(Workload { operations, ..LOAD }, arguments.json)?;
     }
     for unknown_per_mille in [1, 2, 4] {
-        long(Workload { operations: 100_000, unknown_per_mille, ..LONG }, arguments.json)?;
+        long(Workload { unknown_per_mille, ..LOAD }, arguments.json)?;
     }
     // All operations on few keys: the worst case of unknown ones, which ends with the budget.
     for keys in [10, 1] {
         for operations in [10_000, 20_000, 40_000] {
-            long(Workload { operations, keys, unknown_per_mille: 1, ..LONG }, arguments.json)?;
+            long(Workload { operations, keys, unknown_per_mille: 1, ..LOAD }, arguments.json)?;
         }
     }
-    Ok(ExitCode::from(if right { HELD } else { VIOLATED }))
+    Ok(right)
 }
 
 /// Ours beside Porcupine's, file by file; whether every verdict is the expected one.
@@ -73,7 +107,7 @@ fn histories(folder: &Path, as_json: bool) -> Result<bool, Failure> {
             true => output::print_json(&json!({ "file": file, "model": model, "verdict": word(verdict),
                 "right": verdict == expected, "seconds": ours, "porcupine_seconds": porcupine }))?,
             false => output::print(&format!(
-                "{file:22} {model:15} {:16} {ours:.6} s  Porcupine {porcupine:.6} s  {factor:8.1} times{mark}\n",
+                "  {file:22} {model:15} {:16} {ours:.6} s  Porcupine {porcupine:.6} s  {factor:8.1} times{mark}\n",
                 word(verdict)
             ))?,
         }
@@ -81,7 +115,7 @@ fn histories(folder: &Path, as_json: bool) -> Result<bool, Failure> {
     if !as_json {
         let (ours, porcupine) = totals;
         output::print(&format!(
-            "total {ours:.6} s, Porcupine {porcupine:.6} s: {:.1} times; the least of a file {worst:.1} times\n",
+            "  total {ours:.6} s, Porcupine {porcupine:.6} s: {:.1} times; the least of a file {worst:.1} times\n",
             porcupine / ours
         ))?;
     }
@@ -126,7 +160,7 @@ fn long(workload: Workload, as_json: bool) -> Result<(), Failure> {
             "unknown_per_mille": unknown_per_mille, "spec": ObjectName::Kv.name(), "verdict": word(verdict),
             "seconds": seconds, "steps": steps, "cuts": cuts })),
         false => output::print(&format!(
-            "{made:8} operations, {clients} clients, {keys} keys, {unknown_per_mille} of 1000 unknown: {}, \
+            "  {made:8} operations, {clients} clients, {keys} keys, {unknown_per_mille} of 1000 unknown: {}, \
              {seconds:.3} s, {steps} steps, cut {cuts} times\n",
             word(verdict)
         )),

@@ -4,6 +4,7 @@ use crate::failure::{HELD, INCOMPLETE, VIOLATED};
 use crate::render_crash::entry;
 use scenarios::corpus::Outcome as CorpusOutcome;
 use scenarios::evidence::Explanation;
+use scenarios::figures::{Figure, Target};
 use scenarios::milestones::Milestone;
 use scenarios::report::{Report, Verdict};
 use scenarios::zoo::Outcome as ZooOutcome;
@@ -410,6 +411,25 @@ pub(crate) fn zoo(outcomes: &[ZooOutcome]) -> String {
     let caught = outcomes.iter().filter(|outcome| outcome.caught_by_seed.is_some()).count();
     let processor_s: f64 = outcomes.iter().map(|outcome| outcome.processor_s).sum();
     line!(text, "{caught} of {} caught in {processor_s:.1} CPU s", outcomes.len());
+    text
+}
+
+/// Figures that belong together, each beside its target.
+pub(crate) fn figures(title: &str, figures: &[Figure]) -> String {
+    let mut text = format!("\n{title}\n");
+    for figure in figures {
+        let target = match figure.target {
+            Target::AtLeast(bound) => format!("at least {bound}"),
+            Target::AtMost(bound) => format!("at most {bound}"),
+            Target::None => String::new(),
+        };
+        let missed = if figure.reached() { "" } else { ", missed" };
+        // Three digits tell more than the host's moods.
+        let digits = if figure.value >= 100.0 { 0 } else { 2 };
+        let Figure { name, value, unit, .. } = figure;
+        let line = format!("  {name:46} {value:>9.digits$} {unit:22} {target}{missed}");
+        line!(text, "{}", line.trim_end());
+    }
     text
 }
 

@@ -58,6 +58,10 @@ fn unknown_names_are_refused_with_those_that_exist() {
         &["unknown value `loud` of design field `reads`; its values are read-index, local"],
     );
     check(&["sim", "--seed", "1", "--design", "reads"], &["--design reads: a choice looks like reads=local"]);
+    check(
+        &["bench", "--only", "speed"],
+        &["unknown figures `speed`; known are machine, runs, growth, crash, zoo, checker"],
+    );
     check(&["zoo", "--only", "reeds"], &["unknown design field `reeds`"]);
     check(&["zoo", "--only", "reads=read-index"], &["reads=read-index is the right design"]);
     check(&["simm"], &["unrecognized subcommand 'simm'"]);
