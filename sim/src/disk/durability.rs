@@ -82,7 +82,8 @@ impl Disk {
     /// It covers the writes that touch them, changes of the size, and earlier writes without which those would be
     /// undone later.
     pub fn sync_range_begin(&self, file: InodeNumber, mut range: (u64, u64)) -> StartedSync {
-        // A write across the edge is covered whole, and then what lies below it must be, too.
+        // A write across the edge is covered whole, and then what lies below it must be, too; and where the file was
+        // cut, what had been written there: done later, it would be back.
         loop {
             let touched = self.inode(file).pending.iter().filter(|operation| touches(operation, range));
             let hull = touched
@@ -276,7 +277,7 @@ fn changed_bytes(operation: &PendingOperation) -> Option<(u64, u64)> {
         Change::Write(payload) => Some((payload.offset(), payload.end())),
         Change::Punch { offset, length } => Some((*offset, offset.saturating_add(*length))),
         Change::Resize { from, to } if to < from => Some((*to, u64::MAX)),
-        // They add zeros, and are the same before and after what else is done.
+        // They change no byte that was there.
         Change::Resize { .. }
         | Change::Extend { .. }
         | Change::Allocate { .. }
@@ -285,9 +286,11 @@ fn changed_bytes(operation: &PendingOperation) -> Option<(u64, u64)> {
     }
 }
 
-/// Whether a sync of these bytes of its file covers an operation.
+/// Whether a sync of these bytes of its file covers an operation: a file has one size (Linux: `i_size` in its inode), so
+/// every change of it goes along, and what was cut off stays so.
 fn touches(operation: &PendingOperation, range: (u64, u64)) -> bool {
-    changed_bytes(operation).is_none_or(|(from, to)| from < range.1 && range.0 < to)
+    let is_size = matches!(operation.change, Change::Resize { .. });
+    is_size || changed_bytes(operation).is_none_or(|(from, to)| from < range.1 && range.0 < to)
 }
 
 /// Carries out on the medium, and takes from the list, those operations of `node` that are `covered`.

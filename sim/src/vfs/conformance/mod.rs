@@ -179,3 +179,12 @@ proptest! {
         }
     }
 }
+
+/// A size that grew, shrank and grew again, of which a synchronous write then makes a part durable.
+#[test]
+fn a_write_that_syncs_itself_after_the_size_has_moved() {
+    let mut calls = furniture();
+    calls.extend([25_998, 6_180, 6_181].map(|size| Call::Truncate(0, size)));
+    calls.push(Call::WriteFlagged(0, vec![0], None, libc::RWF_DSYNC));
+    check(&calls);
+}
